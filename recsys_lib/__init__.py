@@ -1,0 +1,1 @@
+"""The library behind the course: data, scoring, metrics, and the runner of the notebooks."""

@@ -1,0 +1,24 @@
+"""Data: loading, schemas, cleaning, splits, and the sparse matrix with its ids."""
+
+from recsys_lib.data.cache import cached_table, data_folder
+from recsys_lib.data.cleaning import Cleaned, apply_steps, clean_transactions, local_time, outlier_bounds
+from recsys_lib.data.complete_journey import (
+    CompleteJourney,
+    complete_journey_folder,
+    load_complete_journey,
+    load_promotions,
+    load_table,
+)
+from recsys_lib.data.households import household_view, promotion_flags
+from recsys_lib.data.interactions import Interactions, Split, discovery
+from recsys_lib.data.movielens import MovieLens, load_movielens_100k
+from recsys_lib.data.own_data import load_interactions
+from recsys_lib.data.protocols import complete_journey_december, movielens_100k_stratified
+from recsys_lib.data.splits import (
+    Parts,
+    split_by_time,
+    split_leave_last,
+    split_random,
+    split_stratified,
+    to_matrices,
+)

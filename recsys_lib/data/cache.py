@@ -1,0 +1,72 @@
+"""Tables that one notebook makes and others load: rebuilt whenever the stored copy cannot be trusted."""
+
+import hashlib
+import json
+import os
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from recsys_lib.files import atomic_path, project_root, sha256
+
+
+def data_folder(folder: str | Path | None = None) -> Path:
+    """Return the folder of the data: the one given, `$RECSYS_DATA`, or `data/` of the project."""
+    return Path(folder or os.environ.get("RECSYS_DATA") or project_root() / "data")
+
+
+def cached_table(
+    name: str, build: Callable[[], pd.DataFrame], version: dict, folder: str | Path | None = None
+) -> pd.DataFrame:
+    """Load `processed/<name>.parquet`, or build it and write it there.
+
+    The copy is used only if it was built with the same `version` and its bytes are those that were written
+    (SHA-256, kept in a file beside it).
+
+    Parameters
+    ----------
+    name : str
+        File name without suffix.
+    build : function without arguments
+        Makes the table.
+    version : dict
+        Whatever the table depends on: parameters, a version number of the code, the checksum of its source.
+        Plain JSON values.
+    folder : str or Path, optional
+        As in `data_folder`.
+
+    Returns
+    -------
+    pandas.DataFrame
+    """
+    path = data_folder(folder) / "processed" / f"{name}.parquet"
+    stamp = path.with_suffix(".json")
+    known = _read_stamp(stamp)
+    if path.is_file() and known is not None and known.get("version") == _key(version):
+        if sha256(path) == known.get("sha256"):
+            return pq.read_table(path).to_pandas()
+        warnings.warn(
+            f"{path.name} is damaged (another checksum than when it was written); rebuilt", stacklevel=2
+        )
+    frame = build()
+    with atomic_path(path) as temporary:
+        pq.write_table(pa.Table.from_pandas(frame, preserve_index=False), temporary)
+        checksum = sha256(temporary)
+    with atomic_path(stamp) as temporary:
+        temporary.write_text(json.dumps({"version": _key(version), "sha256": checksum}))
+    return frame
+
+
+def _key(version: dict) -> str:
+    return hashlib.sha256(json.dumps(version, sort_keys=True).encode()).hexdigest()
+
+
+def _read_stamp(stamp: Path) -> dict | None:
+    try:
+        return json.loads(stamp.read_text())
+    except (OSError, ValueError):
+        return None

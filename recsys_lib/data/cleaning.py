@@ -1,0 +1,140 @@
+"""Cleaning of the purchase lines, one named step at a time, with the rows each step costs."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+
+# Departments whose lines are no products on a shelf: fuel is counted in hundredths of a gallon or so,
+# miscellaneous and coupon lines are bookkeeping.
+NO_PRODUCT_DEPARTMENTS = ("FUEL", "MISCELLANEOUS", "COUPON")
+
+Step = Callable[[pd.DataFrame], np.ndarray]
+
+
+class Cleaned(NamedTuple):
+    """What is left, and what each step removed."""
+
+    frame: pd.DataFrame
+    report: pd.DataFrame
+
+
+def clean_transactions(
+    transactions: pd.DataFrame,
+    products: pd.DataFrame,
+    departments: tuple[str, ...] = NO_PRODUCT_DEPARTMENTS,
+) -> Cleaned:
+    """Keep the purchase lines that say: this household bought this product.
+
+    Four steps, in this order: quantity above 0, sales value above 0, product known to the product table,
+    department a real one.
+
+    Parameters
+    ----------
+    transactions : pandas.DataFrame
+        With columns `quantity`, `sales_value` and `product_id`; left as it is.
+    products : pandas.DataFrame
+        With columns `product_id` and `department`.
+    departments : tuple of str
+        Departments to drop.
+
+    Returns
+    -------
+    Cleaned
+        `frame`: the rows kept, with their index; `report`: one row per step.
+    """
+    dropped = products.loc[products["department"].isin(departments), "product_id"]
+    return apply_steps(
+        transactions,
+        {
+            "quantity > 0": lambda rows: rows["quantity"].to_numpy() > 0,
+            "sales_value > 0": lambda rows: rows["sales_value"].to_numpy() > 0,
+            "product in the product table": lambda rows: _isin(rows["product_id"], products["product_id"]),
+            f"department not in {', '.join(departments)}": lambda rows: ~_isin(rows["product_id"], dropped),
+        },
+    )
+
+
+def apply_steps(frame: pd.DataFrame, steps: dict[str, Step]) -> Cleaned:
+    """Apply filters one after the other and count what each removes.
+
+    Parameters
+    ----------
+    frame : pandas.DataFrame
+        Left as it is.
+    steps : dict of str to function
+        Name → function from the rows still there to a boolean array, true where a row stays.
+
+    Returns
+    -------
+    Cleaned
+        `report` has the columns `step`, `rows_before`, `rows_after`, `removed`. A row that would fail two
+        steps counts in the first.
+
+    Examples
+    --------
+    >>> frame = pd.DataFrame({"quantity": [1, 0, 3], "price": [2.0, 2.0, -1.0]})
+    >>> cleaned = apply_steps(frame, {"sold": lambda rows: rows["quantity"] > 0})
+    >>> cleaned.report["removed"].tolist()
+    [1]
+    """
+    keep = np.ones(len(frame), bool)
+    rows, report = frame, []
+    for name, step in steps.items():
+        stays = np.asarray(step(rows), dtype=bool)
+        if stays.shape != (len(rows),):
+            raise ValueError(f"step {name!r} gave {stays.shape} answers for {len(rows)} rows")
+        report.append((name, len(rows), int(stays.sum()), int((~stays).sum())))
+        if not stays.all():
+            keep[np.flatnonzero(keep)[~stays]] = False
+            rows = frame[keep]
+    return Cleaned(rows, pd.DataFrame(report, columns=["step", "rows_before", "rows_after", "removed"]))
+
+
+def local_time(timestamps: pd.Series, zone: str = "America/New_York") -> pd.Series:
+    """Turn Complete Journey's UTC stamps into the shops' wall-clock time.
+
+    The file's stamps carry no zone. That they are UTC shows in its own week numbers, which turn at 05:00 of
+    the stamp in winter and at 04:00 in summer: midnight in the US Eastern zone.
+
+    Parameters
+    ----------
+    timestamps : pandas.Series of datetime64
+    zone : str
+        An IANA zone name.
+
+    Returns
+    -------
+    pandas.Series of datetime64
+        Without a zone, so that `.dt.hour` is the hour on the shop's clock.
+    """
+    return timestamps.dt.tz_localize("UTC").dt.tz_convert(zone).dt.tz_localize(None)
+
+
+def outlier_bounds(values: pd.Series, factor: float = 1.5) -> tuple[float, float]:
+    """Return Tukey's fences: the quartiles, moved out by `factor` interquartile ranges.
+
+    Parameters
+    ----------
+    values : pandas.Series of numbers
+        Missing values are ignored.
+    factor : float
+        1.5 flags "outside", 3 "far out" values.
+
+    Returns
+    -------
+    low, high : float
+        In the unit of `values`.
+
+    References
+    ----------
+    Tukey (1977), "Exploratory Data Analysis".
+    """
+    first, third = values.quantile([0.25, 0.75])
+    return float(first - factor * (third - first)), float(third + factor * (third - first))
+
+
+def _isin(ids: pd.Series, allowed: pd.Series) -> np.ndarray:
+    # A hash look-up per distinct id instead of per row: each product stands in many lines.
+    return pd.Index(allowed).get_indexer(ids) >= 0

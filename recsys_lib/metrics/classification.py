@@ -1,0 +1,286 @@
+"""How good predicted probabilities are: order, distance, calibration, and their confidence intervals."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from sklearn import metrics as sklearn_metrics
+
+from recsys_lib.metrics.significance import Interval, blocks, check_resampling, percentile_interval
+
+
+def classification_metrics(y: Any, p: Any, *, n_bins: int = 10) -> dict[str, float]:
+    """Judge predicted probabilities of a yes-or-no outcome.
+
+    - ``roc_auc``: the chance that a random positive row is scored above a random negative one, ties half
+    - ``average_precision = Σ_t (recall_t - recall_{t-1}) · precision_t`` over falling thresholds t
+    - ``brier = mean of (p - y)²`` [1]_
+    - ``log_loss = -mean of y·ln p + (1 - y)·ln(1 - p)``; scikit-learn keeps p at least 2.2e-16 from 0 and 1,
+      so a certain and wrong prediction costs 36, not infinity
+    - ``expected_calibration_error = Σ_b n_b / n · |mean y - mean p|`` over the bins of
+      `calibration_curve` [2]_; it is biased upwards when bins are small
+
+    Parameters
+    ----------
+    y : array or torch tensor, shape (n,)
+        Outcomes, 0 or 1 (or bool).
+    p : array or torch tensor, shape (n,)
+        Predicted probability of 1.
+    n_bins : int
+        Bins of the calibration error.
+
+    Returns
+    -------
+    dict of str to float
+        With one class only, roc_auc and average_precision have no meaning and are NaN; the rest is defined.
+
+    Raises
+    ------
+    ValueError
+        If the shapes differ or are empty, a label is not 0 or 1, or a probability is outside [0, 1].
+
+    References
+    ----------
+    .. [1] Brier (1950), "Verification of forecasts expressed in terms of probability", Monthly Weather
+       Review 78(1).
+    .. [2] Naeini, Cooper & Hauskrecht (2015), "Obtaining well calibrated probabilities using Bayesian
+       binning", AAAI.
+
+    Examples
+    --------
+    >>> values = classification_metrics([0, 0, 1, 1], [0.1, 0.4, 0.35, 0.8], n_bins=2)
+    >>> {name: round(value, 4) for name, value in values.items()}  # doctest: +NORMALIZE_WHITESPACE
+    {'roc_auc': 0.75, 'average_precision': 0.8333, 'brier': 0.1581, 'log_loss': 0.4723,
+     'expected_calibration_error': 0.1875}
+    """
+    labels, probabilities = _checked(y, p)
+    both_classes = 0 < labels.sum() < len(labels)
+    curve = calibration_curve(labels, probabilities, n_bins=n_bins)
+    gaps = (curve["observed"] - curve["predicted"]).abs()
+    return {
+        "roc_auc": float(sklearn_metrics.roc_auc_score(labels, probabilities)) if both_classes else np.nan,
+        "average_precision": (
+            float(sklearn_metrics.average_precision_score(labels, probabilities)) if both_classes else np.nan
+        ),
+        "brier": float(np.mean((probabilities - labels) ** 2)),
+        "log_loss": float(sklearn_metrics.log_loss(labels, probabilities, labels=[0, 1])),
+        "expected_calibration_error": float((gaps * curve["count"]).sum() / len(labels)),
+    }
+
+
+def calibration_curve(y: Any, p: Any, *, n_bins: int = 10) -> pd.DataFrame:
+    """Compare predicted with observed rates in bins of (nearly) equally many rows.
+
+    The bins are cut at the quantiles of `p`; equal predictions stay in one bin, so with many ties there
+    are fewer bins, of unequal size. On a calibrated model ``observed`` is near ``predicted`` in every bin.
+
+    Parameters
+    ----------
+    y, p
+        As in `classification_metrics`.
+    n_bins : int
+        At least 1.
+
+    Returns
+    -------
+    pandas.DataFrame
+        One row per non-empty bin, in ascending order: ``count`` (rows), ``predicted`` (their mean p),
+        ``observed`` (their share of ones).
+
+    Raises
+    ------
+    ValueError
+        As in `classification_metrics`, or if ``n_bins < 1``.
+
+    Examples
+    --------
+    >>> calibration_curve([0, 1, 1, 1], [0.2, 0.4, 0.7, 0.9], n_bins=2).round(2)
+       count  predicted  observed
+    0      2        0.3       0.5
+    1      2        0.8       1.0
+    """
+    labels, probabilities = _checked(y, p)
+    if n_bins < 1:
+        raise ValueError(f"n_bins must be at least 1, got {n_bins}")
+    edges = np.quantile(probabilities, np.linspace(0, 1, n_bins + 1))
+    in_bin = np.searchsorted(edges[1:-1], probabilities)
+    counts = np.bincount(in_bin, minlength=n_bins)
+    filled = counts > 0
+    sums = {
+        "predicted": np.bincount(in_bin, weights=probabilities, minlength=n_bins),
+        "observed": np.bincount(in_bin, weights=labels, minlength=n_bins),
+    }
+    means = {name: values[filled] / counts[filled] for name, values in sums.items()}
+    return pd.DataFrame({"count": counts[filled], **means})
+
+
+def lift(y: Any, p: Any, *, fraction: float = 0.1) -> float:
+    """How many times the average rate of ones the best-scored rows hold.
+
+    ``lift = rate of ones among the ⌈fraction · n⌉ rows with the highest p / rate among all rows`` [1]_.
+    If rows with equal p compete for the last places, they share them: the result is the mean over all ways
+    of breaking the tie, and does not depend on the order of rows.
+
+    Parameters
+    ----------
+    y, p
+        As in `classification_metrics`; `p` only orders the rows.
+    fraction : float
+        Share of rows taken, above 0 and at most 1.
+
+    Returns
+    -------
+    float
+        1 for a random order, at most ``1 / fraction``; NaN if there is no one at all.
+
+    Raises
+    ------
+    ValueError
+        As in `classification_metrics`, or if `fraction` is out of range.
+
+    References
+    ----------
+    .. [1] Ling & Li (1998), "Data mining for direct marketing: problems and solutions", KDD.
+
+    Examples
+    --------
+    >>> lift([1, 0, 0, 0], [0.9, 0.5, 0.3, 0.1], fraction=0.25)
+    4.0
+    """
+    labels, probabilities = _checked(y, p)
+    if not 0 < fraction <= 1:
+        raise ValueError(f"fraction must be above 0 and at most 1, got {fraction}")
+    if not labels.any():
+        return np.nan
+    # A hair less before rounding up: 0.07 · 100 is 7.000000000000001, and yet 7 rows are meant.
+    taken = max(1, int(np.ceil(fraction * len(labels) - 1e-9)))
+    cutoff = np.partition(probabilities, len(labels) - taken)[len(labels) - taken]
+    above, tied = probabilities > cutoff, probabilities == cutoff
+    ones = labels[above].sum() + (taken - above.sum()) * labels[tied].mean()
+    return float(ones / taken / labels.mean())
+
+
+def bootstrap_classification(
+    y: Any,
+    p: Any,
+    *,
+    baseline: Any = None,
+    n_resamples: int = 1000,
+    confidence: float = 0.95,
+    seed: int | np.random.Generator = 0,
+) -> dict[str, Interval]:
+    """Confidence intervals of classification metrics by the percentile bootstrap over rows.
+
+    Rows are sorted by prediction once; a resample is then only a weight (times drawn) per row, and every
+    metric of a block of resamples comes from cumulative sums of weights.
+
+    Parameters
+    ----------
+    y, p
+        As in `classification_metrics`. Rows must be independent: with several rows per user, give one.
+    baseline : array or torch tensor, shape (n,), optional
+        Predictions of another model for the same rows. The result is then the interval of the difference,
+        `p` minus `baseline`, on the same resamples.
+    n_resamples, confidence, seed
+        As in `bootstrap_interval`.
+
+    Returns
+    -------
+    dict of str to Interval
+        roc_auc, average_precision, brier, log_loss. Resamples with one class only are left out of the first
+        two; these are NaN if `y` has one class. (A resampled calibration error would say little: it is
+        larger on a resample than on the data.)
+
+    Raises
+    ------
+    ValueError
+        As in `classification_metrics` and `bootstrap_interval`.
+
+    Examples
+    --------
+    >>> rng = np.random.default_rng(0)
+    >>> p = rng.random(500)
+    >>> y = rng.random(500) < p
+    >>> interval = bootstrap_classification(y, p, n_resamples=200)["roc_auc"]
+    >>> interval.low < interval.value < interval.high, interval.n
+    (True, 500)
+    """
+    check_resampling(n_resamples, confidence)
+    models = [_checked(y, p)] + ([] if baseline is None else [_checked(y, baseline)])
+    n = len(models[0][0])
+    rng = np.random.default_rng(seed)
+    resampled: dict[str, list[np.ndarray]] = {}
+    for size in blocks(n_resamples, 4 * n):  # four arrays of a block's size are alive at once
+        weights = _resample_weights(n, size, rng)
+        values = [_weighted_metrics(labels, predicted, weights) for labels, predicted in models]
+        for name in values[0]:
+            resampled.setdefault(name, []).append(_difference([model[name] for model in values]))
+    observed = [classification_metrics(labels, predicted) for labels, predicted in models]
+    intervals = {}
+    for name, parts in resampled.items():
+        value = float(_difference([model[name] for model in observed]))
+        draws = np.concatenate(parts)
+        draws = draws[~np.isnan(draws)] if not np.isnan(value) else np.array([np.nan])
+        intervals[name] = percentile_interval(value, draws, confidence, n)
+    return intervals
+
+
+def _checked(y: Any, p: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Both as float64 vectors on the host, or a ValueError that names the first wrong entry."""
+    labels, probabilities = (
+        np.asarray(values.detach().cpu().numpy() if hasattr(values, "detach") else values, dtype=np.float64)
+        for values in (y, p)
+    )
+    if labels.ndim != 1 or labels.shape != probabilities.shape or len(labels) == 0:
+        shapes = f"{labels.shape} and {probabilities.shape}"
+        raise ValueError(f"y and p must be non-empty vectors of one length, got shapes {shapes}")
+    wrong = np.flatnonzero((labels != 0) & (labels != 1))
+    if len(wrong):
+        raise ValueError(f"y[{wrong[0]}] is {labels[wrong[0]]}, neither 0 nor 1")
+    wrong = np.flatnonzero(~((probabilities >= 0) & (probabilities <= 1)))
+    if len(wrong):
+        raise ValueError(f"p[{wrong[0]}] is {probabilities[wrong[0]]}, not a probability between 0 and 1")
+    return labels, probabilities
+
+
+def _resample_weights(n: int, size: int, rng: np.random.Generator) -> np.ndarray:
+    """How often each of n rows is drawn in each of `size` resamples, shape (size, n)."""
+    drawn = rng.integers(n, size=(size, n)) + n * np.arange(size)[:, None]
+    return np.bincount(drawn.ravel(), minlength=size * n).reshape(size, n).astype(np.float64)
+
+
+def _weighted_metrics(
+    labels: np.ndarray, probabilities: np.ndarray, weights: np.ndarray
+) -> dict[str, np.ndarray]:
+    """Metrics of every row of weights; NaN where one class has no weight."""
+    order = np.argsort(-probabilities, kind="stable")
+    ends = np.append(np.flatnonzero(np.diff(probabilities[order])), len(order) - 1)  # last of equal p
+    sorted_weights = weights[:, order]
+    taken = np.cumsum(sorted_weights, axis=1)[:, ends]
+    positives = np.cumsum(sorted_weights * labels[order], axis=1)[:, ends]
+    negatives = taken - positives
+    n_positive, n_negative = positives[:, -1].copy(), negatives[:, -1].copy()
+    one_class = (n_positive == 0) | (n_negative == 0)
+    n_positive[one_class] = np.nan
+    found = np.diff(positives, axis=1, prepend=0)
+    missed = np.diff(negatives, axis=1, prepend=0)
+
+    clipped = np.clip(
+        probabilities, np.finfo(np.float64).eps, 1 - np.finfo(np.float64).eps
+    )  # as scikit-learn
+    losses = -np.log(np.where(labels == 1, clipped, 1 - clipped))
+    total = weights.sum(axis=1)
+    return {
+        # Trapezoids under the curve: positives scored above each negative, ties half.
+        "roc_auc": (missed * (positives - found / 2)).sum(axis=1) / (n_positive * np.maximum(n_negative, 1)),
+        "average_precision": (found * positives / np.maximum(taken, 1)).sum(axis=1) / n_positive,
+        "brier": weights @ (probabilities - labels) ** 2 / total,
+        "log_loss": weights @ losses / total,
+    }
+
+
+def _difference(values: list[Any]) -> Any:
+    """The model's own value, or its distance from the baseline's."""
+    return values[0] if len(values) == 1 else values[0] - values[1]

@@ -1,0 +1,290 @@
+"""How sure a measured difference is: bootstrap intervals, paired permutation test, Holm's correction."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+# Random draws are made in blocks of this many numbers, so memory is bounded whatever the number of users.
+BLOCK_DRAWS = 1 << 22
+
+
+class Interval(NamedTuple):
+    """An estimate, the ends of its confidence interval, and the number of values behind it."""
+
+    value: float
+    low: float
+    high: float
+    n: int
+
+
+def bootstrap_interval(
+    values: Any,
+    *,
+    n_resamples: int = 2000,
+    confidence: float = 0.95,
+    seed: int | np.random.Generator = 0,
+) -> Interval:
+    """Confidence interval of a mean over users, by the percentile bootstrap.
+
+    Draws `n` values with replacement, takes the mean, repeats, and returns the quantiles
+    ``(1 - confidence) / 2`` and ``(1 + confidence) / 2`` of those means [1]_.
+
+    Parameters
+    ----------
+    values : array or torch tensor, shape (n_users,)
+        One value per user, as from ``ranking_metrics(..., per_user=True)``; NaN values are left out.
+    n_resamples : int
+        Number of resamples, at least 1. At 2000 the ends of a 95 % interval vary from seed to seed with a
+        standard deviation of about 1.5 % of its width.
+    confidence : float
+        Between 0 and 1.
+    seed : int or numpy.random.Generator
+        The same integer gives the same interval.
+
+    Returns
+    -------
+    Interval
+        ``value`` (the mean), ``low``, ``high``, ``n`` (values used).
+
+    Raises
+    ------
+    ValueError
+        If `values` is not one-dimensional, holds an infinity or nothing but NaN, or a parameter is out of
+        range.
+
+    References
+    ----------
+    .. [1] Efron & Tibshirani (1993), "An Introduction to the Bootstrap", chapter 13.
+
+    Examples
+    --------
+    >>> interval = bootstrap_interval([0.0, 1.0, 1.0, 0.0, float("nan")] * 50)
+    >>> interval.value, interval.n
+    (0.5, 200)
+    >>> interval.low < 0.45 and 0.55 < interval.high
+    True
+    """
+    sample = _finite_vector(values, "values")
+    check_resampling(n_resamples, confidence)
+    rng = np.random.default_rng(seed)
+    distinct, counts = np.unique(sample, return_counts=True)
+    if 8 * len(distinct) <= len(sample):
+        # How often each distinct value is drawn is multinomial: the same distribution, far fewer draws
+        # for metrics that take few values, such as hit rate.
+        means = np.concatenate(
+            [
+                rng.multinomial(len(sample), counts / len(sample), size=size) @ distinct / len(sample)
+                for size in blocks(n_resamples, len(distinct))
+            ]
+        )
+    else:
+        means = np.concatenate(
+            [
+                sample[rng.integers(len(sample), size=(size, len(sample)), dtype=np.int32)].mean(axis=1)
+                for size in blocks(n_resamples, len(sample))
+            ]
+        )
+    return percentile_interval(float(sample.mean()), means, confidence, len(sample))
+
+
+def bootstrap_difference(
+    a: Any,
+    b: Any,
+    *,
+    n_resamples: int = 2000,
+    confidence: float = 0.95,
+    seed: int | np.random.Generator = 0,
+) -> Interval:
+    """Confidence interval of ``mean(a) - mean(b)`` over the same users, by the paired percentile bootstrap.
+
+    Users are resampled, both values of a user together: what makes a user hard for both models cancels, so
+    the interval is narrower than two separate ones suggest.
+
+    Parameters
+    ----------
+    a, b : array or torch tensor, shape (n_users,)
+        The same metric of two models for the same users in the same order. NaN in both is left out.
+    n_resamples, confidence, seed
+        As in `bootstrap_interval`.
+
+    Returns
+    -------
+    Interval
+        ``value`` is the mean difference.
+
+    Raises
+    ------
+    ValueError
+        As in `bootstrap_interval`; also if the shapes differ, or a value is NaN in only one of the two.
+
+    Examples
+    --------
+    >>> a, b = [0.9, 0.5, 0.7, 0.3], [0.8, 0.4, 0.6, 0.2]
+    >>> interval = bootstrap_difference(a, b)
+    >>> round(interval.low, 3), round(interval.high, 3)
+    (0.1, 0.1)
+    """
+    return bootstrap_interval(
+        _paired_differences(a, b), n_resamples=n_resamples, confidence=confidence, seed=seed
+    )
+
+
+def paired_permutation_test(
+    a: Any, b: Any, *, n_permutations: int = 10_000, seed: int | np.random.Generator = 0
+) -> float:
+    """Two-sided p-value for "the two models are equally good", by randomly swapping them within users.
+
+    If the models were exchangeable, each user's difference could as well have had the other sign. The
+    p-value is the share of random sign choices whose mean difference is at least as far from zero as the
+    observed one, ``(1 + count) / (1 + n_permutations)``: counting the observed choice too keeps the test
+    valid and p above zero [1]_ [2]_.
+
+    Parameters
+    ----------
+    a, b : array or torch tensor, shape (n_users,)
+        The same metric of two models for the same users in the same order. NaN in both is left out.
+    n_permutations : int
+        Number of random sign choices; the smallest possible p is ``1 / (1 + n_permutations)``.
+    seed : int or numpy.random.Generator
+        The same integer gives the same p-value.
+
+    Returns
+    -------
+    float
+        In (0, 1]. For several comparisons, correct with `holm`.
+
+    Raises
+    ------
+    ValueError
+        If the shapes differ, a value is infinite or NaN in only one of the two, nothing is left, or
+        ``n_permutations < 1``.
+
+    References
+    ----------
+    .. [1] Smucker, Allan & Carterette (2007), "A comparison of statistical significance tests for
+       information retrieval evaluation", CIKM.
+    .. [2] Phipson & Smyth (2010), "Permutation p-values should never be zero", Stat. Appl. Genet. Mol. 9(1).
+
+    Examples
+    --------
+    >>> rng = np.random.default_rng(0)
+    >>> a = rng.random(200)
+    >>> paired_permutation_test(a, a)
+    1.0
+    >>> paired_permutation_test(a + 0.1, a, n_permutations=999)
+    0.001
+    """
+    if n_permutations < 1:
+        raise ValueError(f"n_permutations must be at least 1, got {n_permutations}")
+    differences = _paired_differences(a, b)
+    differences = differences[differences != 0]  # a zero has no sign to flip
+    total = differences.sum()
+    # Equal sums added in another order differ in the last bits; they must count as equal.
+    threshold = abs(total) - 1e-12 * np.abs(differences).sum()
+    rng = np.random.default_rng(seed)
+    as_extreme = 0
+    for size in blocks(n_permutations, len(differences)):
+        packed = rng.integers(256, size=(size, -(-len(differences) // 8)), dtype=np.uint8)
+        keeps_sign = np.unpackbits(packed, axis=1, count=len(differences))
+        as_extreme += int(np.sum(np.abs(2 * (keeps_sign @ differences) - total) >= threshold))
+    return (1 + as_extreme) / (1 + n_permutations)
+
+
+def holm(p_values: Sequence[float] | np.ndarray) -> np.ndarray:
+    """Adjust p-values of several tests by Holm's step-down method.
+
+    With the m p-values in ascending order, ``adjusted_(i) = max_{j≤i} min(1, (m - j + 1) · p_(j))``.
+    Rejecting where the adjusted value is at most 0.05 keeps the chance of any false rejection at most 0.05,
+    whatever the dependence between the tests; it never rejects less than Bonferroni's correction [1]_.
+
+    Parameters
+    ----------
+    p_values : array, shape (m,)
+        Between 0 and 1.
+
+    Returns
+    -------
+    np.ndarray, shape (m,)
+        Adjusted p-values, in the order given.
+
+    Raises
+    ------
+    ValueError
+        If `p_values` is not one-dimensional or a value is NaN or outside [0, 1].
+
+    References
+    ----------
+    .. [1] Holm (1979), "A simple sequentially rejective multiple test procedure", Scand. J. Statist. 6(2).
+
+    Examples
+    --------
+    >>> holm([0.01, 0.04, 0.03]).round(3).tolist()
+    [0.03, 0.06, 0.06]
+    """
+    raw = np.asarray(p_values, dtype=np.float64)
+    if raw.ndim != 1:
+        raise ValueError(f"p_values must have one dimension, got shape {raw.shape}")
+    wrong = np.flatnonzero(~((raw >= 0) & (raw <= 1)))
+    if len(wrong):
+        raise ValueError(f"p_values[{wrong[0]}] is {raw[wrong[0]]}, not between 0 and 1")
+    order = np.argsort(raw, kind="stable")
+    stepped = np.minimum(raw[order] * np.arange(len(raw), 0, -1), 1)
+    adjusted = np.empty_like(raw)
+    adjusted[order] = np.maximum.accumulate(stepped)
+    return adjusted
+
+
+def blocks(total: int, width: int) -> Iterator[int]:
+    """Split `total` rows of `width` draws into block sizes that respect BLOCK_DRAWS."""
+    size = max(1, BLOCK_DRAWS // max(1, width))
+    for start in range(0, total, size):
+        yield min(size, total - start)
+
+
+def check_resampling(n_resamples: int, confidence: float) -> None:
+    """Raise ValueError for parameters no interval can be made from."""
+    if n_resamples < 1:
+        raise ValueError(f"n_resamples must be at least 1, got {n_resamples}")
+    if not 0 < confidence < 1:
+        raise ValueError(f"confidence must be between 0 and 1, got {confidence}")
+
+
+def percentile_interval(value: float, resampled: np.ndarray, confidence: float, n: int) -> Interval:
+    """Interval between the outer quantiles of resampled statistics."""
+    low, high = np.quantile(resampled, [(1 - confidence) / 2, (1 + confidence) / 2])
+    return Interval(value, float(low), float(high), n)
+
+
+def _vector(values: Any, name: str) -> np.ndarray:
+    """One-dimensional float64 array on the host, without infinities."""
+    host = values.detach().cpu().numpy() if hasattr(values, "detach") else values
+    vector = np.asarray(host, dtype=np.float64)
+    if vector.ndim != 1:
+        raise ValueError(f"{name} must have one dimension, got shape {vector.shape}")
+    infinite = np.flatnonzero(np.isinf(vector))
+    if len(infinite):
+        raise ValueError(f"{name}[{infinite[0]}] is {vector[infinite[0]]}")
+    return vector
+
+
+def _finite_vector(values: Any, name: str) -> np.ndarray:
+    """The values that are not NaN; there must be some."""
+    vector = _vector(values, name)
+    vector = vector[~np.isnan(vector)]
+    if len(vector) == 0:
+        raise ValueError(f"{name} holds no number")
+    return vector
+
+
+def _paired_differences(a: Any, b: Any) -> np.ndarray:
+    """``a - b`` where both are numbers; refuses pairs of which one half is missing."""
+    first, second = _vector(a, "a"), _vector(b, "b")
+    if first.shape != second.shape:
+        raise ValueError(f"a has {len(first)} values but b has {len(second)}: one per user in both")
+    unpaired = np.flatnonzero(np.isnan(first) != np.isnan(second))
+    if len(unpaired):
+        raise ValueError(f"only one of a[{unpaired[0]}] and b[{unpaired[0]}] is NaN: not the same users")
+    return _finite_vector(first - second, "a - b")

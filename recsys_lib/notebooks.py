@@ -1,0 +1,192 @@
+"""Notebook files: finding them, reading their parameters, cleaning them, taking out the solutions."""
+
+import ast
+import re
+from collections.abc import Collection, Sequence
+from pathlib import Path
+
+import nbformat
+from nbformat import NotebookNode
+
+from recsys_lib.files import atomic_path
+
+SOLUTION_PLACEHOLDER = "# Your solution here."
+# Cells that papermill adds to what it executes; they have no place in a stored notebook.
+ADDED_TAGS = {"injected-parameters", "papermill-error-cell-tag"}
+KERNEL_METADATA = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
+
+
+def find_notebooks(folder: Path) -> list[Path]:
+    """Return the notebooks of a folder in course order (by name, which starts with a number).
+
+    Raises
+    ------
+    ValueError
+        If there are none.
+    """
+    paths = sorted(folder.glob("*.ipynb"))
+    if not paths:
+        raise ValueError(f"no notebooks (*.ipynb) in {folder}")
+    return paths
+
+
+def select_notebooks(paths: Sequence[Path], names: str = "", first: str = "") -> list[Path]:
+    """Choose some of the notebooks, keeping the course order.
+
+    Parameters
+    ----------
+    paths : sequence of Path
+        All notebooks, in order.
+    names : str
+        Numbers or names separated by blanks or commas, such as "01 03"; empty for all.
+    first : str
+        Number or name of the notebook to begin with; empty for the first.
+
+    Raises
+    ------
+    ValueError
+        If a name fits no notebook, or `first` leaves nothing to run; the message lists what exists.
+    """
+    chosen = {_find(paths, name) for name in re.split(r"[\s,]+", names) if name} or set(paths)
+    begin = paths.index(_find(paths, first.strip())) if first.strip() else 0
+    selected = [path for path in paths[begin:] if path in chosen]
+    if not selected:
+        raise ValueError(f"none of the chosen notebooks ({names.strip()}) comes at or after {first.strip()}")
+    return selected
+
+
+def _find(paths: Sequence[Path], name: str) -> Path:
+    wanted = name.removesuffix(".ipynb")
+    for path in paths:
+        number = path.stem.split("_")[0]
+        if wanted in (path.stem, number) or (
+            wanted.isdigit() and number.isdigit() and int(wanted) == int(number)
+        ):
+            return path
+    existing = "\n  ".join(path.stem for path in paths)
+    raise ValueError(f"no notebook '{name}'; there are:\n  {existing}")
+
+
+def read_notebook(path: Path) -> NotebookNode:
+    """Read a notebook file.
+
+    Raises
+    ------
+    ValueError
+        If the file is no notebook.
+    """
+    try:
+        # Version 4.5 gives every cell an id; here a missing one is filled by `clean_notebook`, not at random.
+        return nbformat.from_dict(nbformat.reader.reads(path.read_text(encoding="utf-8")))
+    except (nbformat.reader.NotJSONError, UnicodeDecodeError, AttributeError) as error:
+        raise ValueError(f"{path} is not a notebook: {error}") from error
+
+
+def write_notebook(notebook: NotebookNode, path: Path) -> None:
+    """Write a notebook, whole or not at all."""
+    with atomic_path(path) as temporary:
+        nbformat.write(notebook, temporary)
+
+
+def code_cells(notebook: NotebookNode) -> list[NotebookNode]:
+    """Return the code cells in order."""
+    return [cell for cell in notebook.cells if cell.cell_type == "code"]
+
+
+def tags(cell: NotebookNode) -> Collection[str]:
+    """Return the tags of a cell."""
+    return cell.metadata.get("tags", [])
+
+
+def parameter_names(notebook: NotebookNode, name: str) -> set[str]:
+    """Return the names assigned in the cell tagged `parameters`.
+
+    Parameters
+    ----------
+    notebook : NotebookNode
+    name : str
+        What to call the notebook in an error message.
+
+    Raises
+    ------
+    ValueError
+        If there is no such cell, or it is not valid Python.
+    """
+    for cell in code_cells(notebook):
+        if "parameters" in tags(cell):
+            try:
+                body = ast.parse(cell.source).body
+            except SyntaxError as error:
+                raise ValueError(
+                    f"{name}: the cell tagged `parameters` is not valid Python: {error}"
+                ) from error
+            targets = [
+                target
+                for node in body
+                if isinstance(node, ast.Assign | ast.AnnAssign)
+                for target in (node.targets if isinstance(node, ast.Assign) else [node.target])
+            ]
+            return {target.id for target in targets if isinstance(target, ast.Name)}
+    raise ValueError(f"{name} has no code cell tagged `parameters`; give it one as its second cell")
+
+
+def clean_notebook(notebook: NotebookNode) -> NotebookNode:
+    """Return a copy that carries nothing of the run or the editor it came from.
+
+    Cells that papermill added and all metadata but the tags go; cells without an id get one by their
+    position, so that storing a notebook twice gives the same file.
+    """
+    cleaned = nbformat.v4.new_notebook(
+        metadata={"kernelspec": dict(KERNEL_METADATA), "language_info": {"name": "python"}}
+    )
+    taken: set[str] = set()
+    for number, cell in enumerate((c for c in notebook.cells if not ADDED_TAGS & set(tags(c))), start=1):
+        copy = nbformat.from_dict(cell)
+        copy.metadata = nbformat.from_dict({"tags": list(tags(cell))} if tags(cell) else {})
+        copy["id"] = cell.get("id") or f"cell-{number:03d}"
+        while copy["id"] in taken:
+            copy["id"] += "-again"
+        taken.add(copy["id"])
+        cleaned.cells.append(copy)
+    return cleaned
+
+
+def store_outputs(notebook: NotebookNode, executed: NotebookNode) -> NotebookNode:
+    """Return a clean copy of `notebook` with the outputs of `executed`, cell by cell.
+
+    Raises
+    ------
+    ValueError
+        If the two do not have the same cells.
+    """
+    stored = clean_notebook(notebook)
+    for cell, done in zip(stored.cells, clean_notebook(executed).cells, strict=True):
+        if cell.source != done.source:
+            raise ValueError("the executed notebook is not a run of this one")
+        if cell.cell_type == "code":
+            cell.outputs, cell.execution_count = _joined_streams(done.outputs), done.execution_count
+    return stored
+
+
+def _joined_streams(outputs: Sequence[NotebookNode]) -> list[NotebookNode]:
+    # Where the kernel cuts a stream depends on the clock. Text before and after a figure stays apart.
+    joined: list[NotebookNode] = []
+    for output in outputs:
+        last = joined[-1] if joined else None
+        if last and output.output_type == last.output_type == "stream" and output.name == last.name:
+            last.text += output.text
+        else:
+            joined.append(nbformat.from_dict(output))
+    return joined
+
+
+def without_solutions(notebook: NotebookNode) -> NotebookNode:
+    """Return a clean copy whose cells tagged `solution` are empty but for a placeholder.
+
+    The other outputs stay: they show what to expect.
+    """
+    copy = clean_notebook(notebook)
+    for cell in code_cells(copy):
+        if "solution" in tags(cell):
+            cell.source, cell.outputs, cell.execution_count = SOLUTION_PLACEHOLDER, [], None
+    return copy

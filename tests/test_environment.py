@@ -1,0 +1,71 @@
+"""One lock for everybody: pip and conda users install the same, and it is what pyproject.toml asks for."""
+
+import re
+import tomllib
+
+import pytest
+import yaml
+from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
+from packaging.utils import canonicalize_name
+
+from recsys_lib.files import project_root
+
+ROOT = project_root()
+LOCK = (ROOT / "requirements.lock").read_text(encoding="utf-8")
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+EXTRAS = PROJECT["optional-dependencies"].values()
+WANTED = [
+    Requirement(text) for text in [*PROJECT["dependencies"], *(text for extra in EXTRAS for text in extra)]
+]
+
+
+def pins(text: str) -> dict[str, Requirement]:
+    """Every line of a lock that is not a comment, by package name."""
+    lines = [line.split("#")[0].strip() for line in text.splitlines()]
+    requirements = [Requirement(line) for line in lines if line]
+    return {canonicalize_name(requirement.name): requirement for requirement in requirements}
+
+
+def version(requirement: Requirement) -> str:
+    (specifier,) = requirement.specifier
+    return specifier.version
+
+
+def test_every_line_of_the_lock_is_one_exact_version() -> None:
+    for requirement in pins(LOCK).values():
+        assert re.fullmatch(r"==[0-9][\w.]*", str(requirement.specifier)), str(requirement)
+
+
+@pytest.mark.parametrize("wanted", WANTED, ids=str)
+def test_what_the_project_asks_for_is_in_the_lock(wanted: Requirement) -> None:
+    pinned = pins(LOCK)[canonicalize_name(wanted.name)]
+    assert wanted.specifier.contains(version(pinned)), f"{wanted} is not met by {pinned}"
+
+
+def test_torch_is_the_agreed_version_without_a_build_suffix() -> None:
+    assert "torch==2.13.0" in LOCK.splitlines()
+
+
+def test_the_lock_names_no_index() -> None:
+    assert not re.search(r"https?://|--(extra-)?index-url|--find-links|--trusted-host", LOCK)
+
+
+def test_conda_installs_the_same_lock() -> None:
+    environment = yaml.safe_load((ROOT / "environment.yml").read_text(encoding="utf-8"))
+    assert environment["channels"] == ["conda-forge"]
+    *from_conda, from_pip = environment["dependencies"]
+    # Nothing but the interpreter and pip comes from conda: all versions are the lock's.
+    names = [re.match(r"\w+", dependency)[0] for dependency in from_conda]
+    assert names == ["python", "pip"]
+    assert from_pip == {"pip": ["-r requirements.lock", "-e ."]}
+    python = SpecifierSet(from_conda[0].removeprefix("python"))
+    asked = SpecifierSet(PROJECT["requires-python"])
+    assert [minor for minor in range(8, 14) if f"3.{minor}" in python] == [11, 12, 13]
+    assert all(f"3.{minor}" in asked for minor in (11, 12, 13))
+
+
+def test_the_benchmarks_add_to_the_lock_and_contradict_nothing() -> None:
+    locked = pins(LOCK)
+    for name, requirement in pins((ROOT / "requirements-bench.txt").read_text(encoding="utf-8")).items():
+        assert name not in locked or version(locked[name]) == version(requirement)

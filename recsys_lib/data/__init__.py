@@ -13,6 +13,7 @@ from recsys_lib.data.households import household_view, promotion_flags
 from recsys_lib.data.interactions import Interactions, Split, discovery
 from recsys_lib.data.movielens import MovieLens, load_movielens_100k
 from recsys_lib.data.own_data import load_interactions
+from recsys_lib.data.prepared import prepared_households, prepared_lines
 from recsys_lib.data.protocols import complete_journey_december, movielens_100k_stratified
 from recsys_lib.data.splits import (
     Parts,

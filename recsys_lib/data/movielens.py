@@ -8,13 +8,13 @@ import logging
 import subprocess
 import sys
 import tempfile
+import warnings
 import zipfile
 from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 import pandas as pd
-import pooch
 
 from recsys_lib.data.cache import data_folder
 from recsys_lib.data.schemas import MOVIELENS, check_table
@@ -102,6 +102,10 @@ def _fetch(folder: Path) -> Path:
 
 
 def _download_zip(folder: Path) -> Path:
+    with warnings.catch_warnings():
+        # pooch loads tqdm's notebook bar, which warns where ipywidgets is missing; no bar is shown here.
+        warnings.simplefilter("ignore")
+        import pooch
     # pooch announces every download with its full path; a notebook should not store that.
     pooch.get_logger().setLevel(logging.WARNING)
     fetched = pooch.retrieve(

@@ -1,0 +1,72 @@
+"""What notebook 01 prepares and the others load; made anew by whoever comes first."""
+
+from pathlib import Path
+
+import pandas as pd
+
+from recsys_lib.data.cache import cached_table
+from recsys_lib.data.cleaning import clean_transactions
+from recsys_lib.data.complete_journey import complete_journey_folder, load_complete_journey, load_table
+from recsys_lib.data.households import household_view, promotion_flags
+from recsys_lib.files import sha256
+
+# Raise it when a change of code changes the tables.
+_VERSION = 1
+
+
+def prepared_lines(data_dir: str | Path | None = None) -> pd.DataFrame:
+    """Return the cleaned purchase lines, each with its promotion flags.
+
+    Parameters
+    ----------
+    data_dir : str or Path, optional
+        Where `processed/` lies, as in `data_folder`.
+
+    Returns
+    -------
+    pandas.DataFrame
+        1,439,976 rows in file order: the columns of transactions, `on_display` and `in_mailer`.
+    """
+    return cached_table("lines", _build_lines, _version("transactions", "products", "promotions"), data_dir)
+
+
+def prepared_households(
+    as_of: str | pd.Timestamp = "2017-12-01", data_dir: str | Path | None = None
+) -> pd.DataFrame:
+    """Return the joined view of every household as of a date (see `household_view`).
+
+    Parameters
+    ----------
+    as_of : str or pandas.Timestamp
+        By default the cut of `complete_journey_december`.
+    data_dir : str or Path, optional
+        Where `processed/` lies, as in `data_folder`.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Indexed by household_id.
+    """
+    day = pd.Timestamp(as_of).isoformat()
+
+    def build() -> pd.DataFrame:
+        lines = prepared_lines(data_dir)
+        flags = lines[["on_display", "in_mailer"]]
+        return household_view(
+            load_complete_journey()._replace(transactions=lines), as_of, flags
+        ).reset_index()
+
+    tables = ("transactions", "products", "promotions", "demographics", "campaigns", "coupon_redemptions")
+    name = f"households_{day.replace(':', '-')}"
+    return cached_table(name, build, _version(*tables) | {"as_of": day}, data_dir).set_index("household_id")
+
+
+def _build_lines() -> pd.DataFrame:
+    products = load_table("products", ["product_id", "department"])
+    lines = clean_transactions(load_table("transactions"), products).frame
+    return lines.join(promotion_flags(lines)).reset_index(drop=True)
+
+
+def _version(*tables: str) -> dict:
+    folder = complete_journey_folder()
+    return {"code": _VERSION} | {name: sha256(folder / f"{name}.parquet") for name in tables}

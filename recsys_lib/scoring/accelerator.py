@@ -1,0 +1,154 @@
+"""Top k on an accelerator: everything is enqueued, nothing is read back, so the host never waits.
+
+No shape here depends on the data: a skip of items or a compaction of candidates would need the host to look
+at results. Works on any torch device; the tests run it on `meta` tensors, which refuse to be looked at.
+"""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from math import ceil
+
+import numpy as np
+import torch
+from scipy.sparse import csr_array
+
+GROUP = 32  # items per group maximum
+DEFAULT_BYTES = 2**30
+
+
+def rank_factors(
+    queries: torch.Tensor, items: torch.Tensor, k: int, seen: csr_array | None, max_bytes: int | None
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Rank checked factors that live on one device; see `recsys_lib.scoring.top_k`."""
+    dtype = torch.promote_types(torch.promote_types(queries.dtype, items.dtype), torch.float32)
+    n_block, height = _block_shape(queries, items.shape[0], k, dtype, max_bytes)
+    results = []
+    for first in range(0, queries.shape[0], n_block):
+        block = queries[first : first + n_block].to(dtype)
+        exclusion = _Seen(seen, first, block.shape[0], queries.device)
+        best = _empty_lists(block.shape[0], k, block)
+        for start in range(0, items.shape[0], height):
+            scores = block @ items[start : start + height].to(dtype).T
+            exclusion.blank(scores, start)
+            best = merge(*best, scores, start, k)
+        results.append(best)
+    return _finish(results, queries, k, dtype)
+
+
+def rank_scores(
+    scores: torch.Tensor, k: int, seen: csr_array | None, first_query: int
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Rank one block of given scores, shape (n_queries, n_items); the block is not changed."""
+    dtype = torch.promote_types(scores.dtype, torch.float32)
+    exclusion = _Seen(seen, first_query, scores.shape[0], scores.device)
+    if seen is not None or scores.dtype != dtype:
+        scores = scores.to(dtype, copy=True)
+    exclusion.blank(scores, 0)
+    best = merge(*_empty_lists(scores.shape[0], k, scores), scores, 0, k)
+    return _finish([best], scores, k, dtype)
+
+
+def merge(
+    best: torch.Tensor, ids: torch.Tensor, scores: torch.Tensor, start: int, k: int
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Bring the scores of items start, start + 1, … into the lists of the best so far.
+
+    Only the k groups with the highest maxima are searched. That is exact, ties included, because groups are
+    runs of consecutive ids: where an item's group is left out, each of k groups holds an item that is better,
+    or equal and of a lower id.
+    """
+    scores = torch.nn.functional.pad(scores, (0, -scores.shape[1] % GROUP), value=-torch.inf)
+    groups = scores.unflatten(1, (-1, GROUP))
+    if groups.shape[1] > k:
+        chosen = top_positions(groups.amax(2), k).sort(dim=1).values  # ascending: candidates in order of ids
+        groups = groups.gather(1, chosen[:, :, None].expand(-1, -1, GROUP))
+    else:
+        chosen = torch.arange(groups.shape[1], device=scores.device).expand(scores.shape[0], -1)
+    members = start + chosen[:, :, None] * GROUP + torch.arange(GROUP, device=scores.device)
+    # The lists hold lower ids than the block and come first, so position decides ties as the id would.
+    all_scores = torch.cat([best, groups.flatten(1)], 1)
+    all_ids = torch.cat([ids, members.flatten(1)], 1)
+    places = top_positions(all_scores, k)
+    return all_scores.gather(1, places), all_ids.gather(1, places)
+
+
+def top_positions(scores: torch.Tensor, k: int) -> torch.Tensor:
+    """Positions of the k highest scores of every row, best first, lower position first among equals.
+
+    `torch.topk` promises no order among equal scores. In float32 score and position are packed into one
+    integer, so that no two are equal; other types take a stable sort.
+    """
+    if scores.dtype != torch.float32:
+        return scores.sort(dim=1, descending=True, stable=True).indices[:, :k]
+    bits = (scores + 0.0).view(torch.int32)  # + 0.0 turns -0.0 into 0.0: they are equal scores
+    bits = bits ^ ((bits >> 31) & 0x7FFFFFFF)  # as integers, negative floats run backwards
+    positions = torch.arange(scores.shape[1], device=scores.device)
+    return ((bits.long() << 32) | (0x7FFFFFFF - positions)).topk(k, dim=1).indices
+
+
+class _Seen:
+    """The excluded (query, item) pairs of one block of queries, on the device, in order of items.
+
+    The host holds the matrix, so it knows without asking the device which pairs fall into which block.
+    """
+
+    def __init__(self, seen: csr_array | None, first: int, n_queries: int, device: torch.device) -> None:
+        self.items = np.empty(0, np.int64)
+        if seen is None:
+            return
+        bounds = seen.indptr[first : first + n_queries + 1].astype(np.int64)
+        items = seen.indices[bounds[0] : bounds[-1]]
+        order = np.argsort(items, kind="stable")
+        self.items = items[order].astype(np.int64)
+        rows = np.repeat(np.arange(n_queries), np.diff(bounds))[order]
+        self.on_device = torch.from_numpy(np.stack([rows, self.items])).to(device, non_blocking=True)
+
+    def blank(self, scores: torch.Tensor, start: int) -> None:
+        """Set the excluded scores to -inf; column 0 is item `start`."""
+        first, last = np.searchsorted(self.items, (start, start + scores.shape[1]))
+        if last > first:
+            rows, items = self.on_device[:, int(first) : int(last)]
+            scores.view(-1).index_fill_(0, rows * scores.shape[1] + (items - start), -torch.inf)
+
+
+def _empty_lists(n_queries: int, k: int, like: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    scores = torch.full((n_queries, k), -torch.inf, dtype=like.dtype, device=like.device)
+    return scores, torch.full((n_queries, k), -1, dtype=torch.int64, device=like.device)
+
+
+def _finish(
+    results: list[tuple[torch.Tensor, torch.Tensor]], like: torch.Tensor, k: int, dtype: torch.dtype
+) -> tuple[torch.Tensor, torch.Tensor]:
+    results = results or [_empty_lists(0, k, torch.empty(0, dtype=dtype, device=like.device))]
+    scores = torch.cat([block for block, _ in results])
+    ids = torch.cat([block for _, block in results])
+    return ids.masked_fill(scores == -torch.inf, -1), scores
+
+
+def _block_shape(
+    queries: torch.Tensor, n_items: int, k: int, dtype: torch.dtype, max_bytes: int | None
+) -> tuple[int, int]:
+    """Queries per block and items per block, such that scores and candidates stay below `max_bytes`."""
+    max_bytes = free_bytes(queries.device) // 4 if max_bytes is None else max_bytes
+    # A candidate costs its score, its id, its key and its place: about 40 bytes, for k groups per query.
+    n_block = max(1, min(queries.shape[0], 4096, max_bytes // 2 // (40 * GROUP * k)))
+    height = max_bytes // 2 // (3 * dtype.itemsize * n_block)  # the product, its padding, the key of maxima
+    return n_block, max(GROUP, min(height, n_items + GROUP) // GROUP * GROUP)
+
+
+def free_bytes(device: torch.device) -> int:
+    """Free memory of a device, or a guess where its backend does not tell."""
+    try:
+        return torch.get_device_module(device).mem_get_info(device)[0]
+    except (AttributeError, RuntimeError):
+        return 4 * DEFAULT_BYTES
+
+
+def blocks_of(n_queries: int, n_items: int, max_bytes: int | None) -> list[slice]:
+    """Blocks of queries whose score rows, and two copies of them, stay below `max_bytes`."""
+    max_bytes = DEFAULT_BYTES // 4 if max_bytes is None else max_bytes
+    rows = max(1, max_bytes // (12 * max(1, n_items)))
+    parts = ceil(n_queries / rows)
+    edges = [n_queries * part // parts for part in range(parts + 1)] if parts else []
+    return [slice(start, stop) for start, stop in pairwise(edges)]

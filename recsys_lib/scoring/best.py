@@ -1,0 +1,204 @@
+"""The k best of a stream of score blocks, on the host: exact, ties to the lower id, one pass per block."""
+
+from __future__ import annotations
+
+import numpy as np
+
+GROUP = 16  # most items per group maximum; block heights are multiples of it
+
+
+def encode(scores: np.ndarray, ids: np.ndarray | int) -> np.ndarray:
+    """Turn score and id into one sortable key: a higher score, or a lower id at equal score, is a higher key.
+
+    No two keys are equal, so that any sort or partition gives the one right order. float32 scores share an
+    int64 with the id; float64 scores go into a complex number: NumPy sorts by real part, then imaginary.
+
+    Parameters
+    ----------
+    scores : np.ndarray
+        float32 or float64, without NaN; -inf marks an empty place.
+    ids : np.ndarray or int
+        Below 2³¹; -1 in empty places.
+    """
+    if scores.dtype == np.float64:
+        keys = np.empty(scores.shape, np.complex128)
+        keys.real, keys.imag = scores, np.negative(ids)
+        return keys
+    bits = (scores + np.float32(0)).view(np.int32)  # + 0 turns -0.0 into 0.0: they are equal scores
+    bits ^= (bits >> 31) & np.int32(0x7FFFFFFF)  # as integers, negative floats run backwards: turn them round
+    keys = bits.astype(np.int64)
+    keys <<= 32
+    keys |= 0x7FFFFFFF - ids
+    return keys
+
+
+def decode_scores(keys: np.ndarray) -> np.ndarray:
+    """Scores of keys, in the type they had."""
+    if keys.dtype == np.complex128:
+        return keys.real.copy()
+    bits = (keys >> 32).astype(np.int32)
+    bits ^= (bits >> 31) & np.int32(0x7FFFFFFF)
+    return bits.view(np.float32)
+
+
+def decode_ids(keys: np.ndarray) -> np.ndarray:
+    """Ids of keys, as int64."""
+    if keys.dtype == np.complex128:
+        return -keys.imag.astype(np.int64)
+    return 0x7FFFFFFF - (keys & 0xFFFFFFFF)
+
+
+def empty_keys(n_queries: int, k: int, dtype: np.dtype) -> np.ndarray:
+    """Keys of empty places, shape (n_queries, k)."""
+    return np.repeat(encode(np.full((1, 1), -np.inf, dtype), -1), n_queries * k).reshape(n_queries, k)
+
+
+def just_below(scores: np.ndarray) -> np.ndarray:
+    """Bounds that the scores themselves exceed, so that `>` means "at least as good"."""
+    tiny = np.finfo(scores.dtype).tiny
+    below = np.nextafter(scores, scores.dtype.type(-np.inf))
+    # Around zero the neighbour is subnormal, which a processor told to flush subnormals takes for zero.
+    return np.where(np.abs(scores) <= tiny, -tiny, below)
+
+
+class RunningBest:
+    """The k best items seen so far, for one block of queries.
+
+    A block of scores is read once, to take the maximum of every group of items. Only groups whose maximum
+    beats a query's k-th best are looked into; the few entries found wait until it is worth merging them.
+    A query's k-th best rises quickly, so after some blocks selection costs little more than that one pass.
+
+    Parameters
+    ----------
+    n_queries : int
+        Queries in the block, at most 65,535.
+    k : int
+        Items to keep per query.
+    dtype : np.dtype
+        float32 or float64.
+    ascending : bool
+        Whether blocks come in ascending order of ids. A later item then loses every tie and need not be
+        looked at unless its score is strictly higher.
+    floor : np.ndarray, shape (n_queries,), optional
+        Take in only scores above it. The caller sees from lists that stay short that it was too high.
+    """
+
+    def __init__(
+        self,
+        n_queries: int,
+        k: int,
+        dtype: np.dtype,
+        *,
+        ascending: bool = True,
+        floor: np.ndarray | None = None,
+    ) -> None:
+        self.k = k
+        self.ascending = ascending
+        self.dtype = np.dtype(dtype)
+        self.keys = empty_keys(n_queries, k, self.dtype)
+        self._pending: list[tuple[np.ndarray, np.ndarray]] = []
+        self._n_pending = 0
+        self._rarity = 100.0  # scores per candidate in the last block
+        self._floor = floor
+        # Merging raises the bounds; above a good floor they have little left to rise.
+        self._patience = max(k, GROUP) * (0.5 if floor is None else 2)
+        self._update_bounds()
+
+    def offer(self, scores: np.ndarray, ids: int | np.ndarray) -> None:
+        """Take in a block of scores.
+
+        Parameters
+        ----------
+        scores : np.ndarray, shape (height, n_queries), C-contiguous
+            Items run down, queries across; the height is a multiple of GROUP, unused rows hold -inf.
+        ids : int or np.ndarray, shape (height,)
+            Id of the first item, where they are consecutive, or the id of every row.
+        """
+        height, n_queries = scores.shape
+        n_groups = height // self._group(height)
+        groups = scores.reshape(-1, n_groups, n_queries)  # every n_groups-th row belongs to one group
+        peaks = self._peaks(groups)
+        bounds = self.bounds if self.bounded else np.maximum(self.bounds, self._bounds_from(peaks))
+        hits = np.flatnonzero(peaks > bounds)
+        if len(hits) == 0:
+            self._rarity = float(scores.size)
+            return
+        hit_groups = hits // n_queries  # NumPy divides by one number fast, but not in divmod
+        queries = hits - hit_groups * n_queries
+        values = groups[:, hit_groups, queries]  # all members of the hit groups, shape (group, hits)
+        chosen = np.flatnonzero(values > bounds[queries])
+        members = chosen // len(hits)
+        hits = chosen - members * len(hits)
+        rows = members * n_groups + hit_groups[hits]
+        found = rows + ids if isinstance(ids, int) else ids[rows]
+        self._pending.append((queries[hits].astype(np.uint16), encode(values.ravel()[chosen], found)))
+        self._n_pending += len(chosen)
+        self._rarity = scores.size / len(chosen)
+        if not self.bounded or self._n_pending >= self._patience * n_queries:
+            self.merge()
+
+    def merge(self) -> None:
+        """Sort the waiting entries into the lists and raise the bounds."""
+        if not self._pending:
+            return
+        queries, keys = (np.concatenate(parts) for parts in zip(*self._pending, strict=True))
+        self._pending, self._n_pending = [], 0
+        n_queries = len(self.keys)
+        order = np.argsort(queries, kind="stable")  # a radix sort, for 16 bits
+        counts = np.bincount(queries, minlength=n_queries)
+        width = self.k + int(counts.max())
+        # Where the entries of a query go: behind its list, in a row of its own.
+        places = np.repeat(np.arange(n_queries) * width + self.k - (np.cumsum(counts) - counts), counts)
+        places += np.arange(len(order))
+        table = empty_keys(n_queries, width, self.dtype)
+        table[:, : self.k] = self.keys
+        table.ravel()[places] = keys[order]
+        table.partition(width - self.k, axis=1)
+        self.keys = table[:, width - self.k :].copy()
+        self._update_bounds()
+
+    def keep(self, queries: np.ndarray) -> None:
+        """Go on with some of the queries only (positions, ascending)."""
+        self.merge()
+        self.keys = self.keys[queries]
+        self._floor = None if self._floor is None else self._floor[queries]
+        self._update_bounds()
+
+    def result(self) -> np.ndarray:
+        """Keys, shape (n_queries, k), best first."""
+        self.merge()
+        return np.sort(self.keys, axis=1)[:, ::-1]
+
+    def _peaks(self, groups: np.ndarray) -> np.ndarray:
+        """Maximum of every group and query; where it is below the bound, any number below the bound will do."""
+        if self._positive and groups.dtype == np.float32:
+            # Read as integers, positive floats keep their order, negative ones stay negative, and the maximum
+            # needs no thought for NaN: a third faster.
+            return np.maximum.reduce(groups.view(np.int32), axis=0).view(np.float32)
+        return np.maximum.reduce(groups, axis=0) if len(groups) > 1 else groups[0]
+
+    def _group(self, height: int) -> int:
+        """Items per group: few while many groups are hit and must be looked into, more as hits get rare."""
+        group = GROUP
+        if self.bounded:
+            while group > 2 and group**2 > 0.3 * self._rarity:
+                group //= 2
+        else:  # the first bounds come from the group maxima: k groups are needed, more is tighter
+            while group > 1 and height // group < 2 * self.k:
+                group //= 2
+        return group
+
+    def _update_bounds(self) -> None:
+        self.worst = decode_scores(self.keys.min(axis=1))  # the k-th best so far
+        self.bounds = self.worst if self.ascending else just_below(self.worst)
+        if self._floor is not None:
+            self.bounds = np.maximum(self.bounds, self._floor)
+        self.bounded = self._floor is not None or bool((self.worst > -np.inf).all())
+        self._positive = self.bounded and bool((self.bounds > 0).all())
+
+    def _bounds_from(self, peaks: np.ndarray) -> np.ndarray:
+        """At least k items reach the k-th best group maximum."""
+        if len(peaks) < self.k:
+            return np.full(peaks.shape[1], -np.inf, peaks.dtype)
+        split = len(peaks) - self.k
+        return just_below(np.partition(np.ascontiguousarray(peaks.T), split, axis=1)[:, split])

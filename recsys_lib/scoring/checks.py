@@ -1,0 +1,148 @@
+"""Refuse what cannot be ranked, with a message that says what is wrong and where."""
+
+from __future__ import annotations
+
+from numbers import Integral
+
+import numpy as np
+import torch
+from scipy.sparse import csr_array, issparse
+
+Array = np.ndarray | torch.Tensor
+_FLOATS = (np.float16, np.float32, np.float64, torch.float16, torch.bfloat16, torch.float32, torch.float64)
+_MAX_ITEMS = 2**31 - 1  # an id shares one 64-bit key with its score
+
+
+def check_k(k: int) -> int:
+    """Return k as an int, or raise."""
+    if isinstance(k, bool | np.bool_) or not isinstance(k, Integral) or k < 1:
+        raise ValueError(f"k must be an integer of at least 1, got {k!r}")
+    return int(k)
+
+
+def check_max_bytes(max_bytes: int | None) -> None:
+    """Raise unless the memory bound is None or positive."""
+    if max_bytes is not None and max_bytes < 1:
+        raise ValueError(f"max_bytes must be positive, got {max_bytes}")
+
+
+def check_floats(name: str, values: Array) -> None:
+    """Raise unless `values` is a two-dimensional array or tensor of floating-point numbers."""
+    if not isinstance(values, Array):
+        raise ValueError(f"{name} must be a NumPy array or a torch tensor, got {type(values).__name__}")
+    kind = values.dtype if isinstance(values, torch.Tensor) else values.dtype.type
+    if kind not in _FLOATS:
+        raise ValueError(f"{name} must hold floating-point numbers of at most 64 bits, got {values.dtype}")
+    if values.ndim != 2:
+        raise ValueError(f"{name} must be two-dimensional, got shape {tuple(values.shape)}")
+
+
+def check_factors(queries: Array, items: Array) -> None:
+    """Raise unless the two can be multiplied where they are."""
+    check_floats("queries", queries)
+    check_floats("items", items)
+    if isinstance(queries, torch.Tensor) != isinstance(items, torch.Tensor):
+        raise ValueError(
+            f"queries and items must be of one kind, got {type(queries).__name__} and {type(items).__name__}"
+        )
+    if isinstance(queries, torch.Tensor) and queries.device != items.device:
+        raise ValueError(f"queries are on device {queries.device}, items on {items.device}: move one of them")
+    if queries.shape[1] != items.shape[1]:
+        raise ValueError(f"queries have {queries.shape[1]} factors, items have {items.shape[1]}")
+    if items.shape[0] > _MAX_ITEMS:
+        raise ValueError(f"at most {_MAX_ITEMS} items can be ranked, got {items.shape[0]}")
+
+
+def check_exclude(exclude: object, shape: tuple[int, int]) -> csr_array | None:
+    """Return the seen items as CSR (indices may be unsorted or repeated), or raise."""
+    if exclude is None:
+        return None
+    if not issparse(exclude):
+        raise ValueError(f"exclude must be a scipy sparse matrix or array, got {type(exclude).__name__}")
+    if exclude.shape != shape:
+        raise ValueError(
+            f"exclude has shape {exclude.shape}, but there are {shape[0]} queries and {shape[1]} items"
+        )
+    seen = exclude.tocsr()  # itself, where it is CSR already
+    if seen.nnz and (seen.indices.min() < 0 or seen.indices.max() >= shape[1]):
+        raise ValueError(f"exclude holds item ids outside 0 … {shape[1] - 1}")
+    return seen
+
+
+def resolve_device(device: str | torch.device | None, values: Array) -> torch.device:
+    """Say where to compute: tensors stay where they are, arrays go where they are sent."""
+    if isinstance(values, torch.Tensor):
+        if device not in (None, "auto"):
+            wanted = torch.device(device)
+            same_type = wanted.type == values.device.type
+            if not same_type or wanted.index not in (None, values.device.index):
+                raise ValueError(f"the tensors are on device {values.device}, not {wanted}: move them first")
+        return values.device
+    if device == "auto":
+        found = torch.accelerator.current_accelerator(check_available=True)
+        return torch.device("cpu") if found is None else found
+    return torch.device("cpu" if device is None else device)
+
+
+def check_values(queries: Array, items: Array) -> None:
+    """Raise if a factor is NaN or infinite, or so large that scores overflow.
+
+    One number comes out of all factors, so on an accelerator the host waits for it once.
+    """
+    largest = _largest(queries) * _largest(items) * max(1, queries.shape[1])
+    limit = np.finfo(np.float64 if _is_double(queries) or _is_double(items) else np.float32).max
+    if float(largest) < float(limit):  # false for NaN too
+        return
+    _report("queries", queries)
+    _report("items", items)
+    raise ValueError("the factors are finite, but so large that scores may overflow: scale them down")
+
+
+def check_scores(name: str, scores: Array, first_row: int) -> None:
+    """Raise if a score is NaN; -inf is allowed and means "not a candidate"."""
+    if isinstance(scores, torch.Tensor):
+        bad = torch.isnan(scores)
+        where = bad.nonzero()[0].tolist() if bool(bad.any()) else None
+    else:
+        bad = np.isnan(scores)
+        where = np.argwhere(bad)[0].tolist() if bad.any() else None
+    if where is not None:
+        raise ValueError(f"{name}[{where[0] + first_row}, {where[1]}] is nan")
+
+
+def _is_double(values: Array) -> bool:
+    return values.dtype in (np.float64, torch.float64)
+
+
+def _largest(values: Array) -> torch.Tensor | float:
+    """Bound on the absolute values: NaN or inf if one of them is."""
+    if isinstance(values, np.ndarray):
+        return _largest_on_host(values)
+    if values.numel() == 0:
+        return 0.0
+    low, high = torch.aminmax(values)
+    return torch.maximum(-low, high).to(torch.promote_types(values.dtype, torch.float32))
+
+
+def _largest_on_host(values: np.ndarray, chunk: int = 2**18) -> float:
+    if values.size == 0:
+        return 0.0
+    if values.dtype == np.float16 or not values.flags.c_contiguous or not values.flags.writeable:
+        rows = max(1, chunk // values.shape[1])
+        parts = [np.abs(values[start : start + rows]).max() for start in range(0, len(values), rows)]
+        return float(np.max(parts))
+    low, high = torch.aminmax(torch.from_numpy(values))  # one pass, on all cores
+    return float(torch.maximum(-low, high))
+
+
+def _report(name: str, values: Array) -> None:
+    """Raise with the place of the first NaN or infinite value, if there is one."""
+    for start in range(0, values.shape[0], 4096):
+        block = values[start : start + 4096]
+        if isinstance(block, torch.Tensor):
+            places = (~torch.isfinite(block)).nonzero()[:1].tolist()
+        else:
+            places = np.argwhere(~np.isfinite(block))[:1].tolist()
+        for row, column in places:
+            kind = "nan" if bool(block[row, column] != block[row, column]) else "infinite"
+            raise ValueError(f"{name}[{start + row}, {column}] is {kind}; factors must be finite")

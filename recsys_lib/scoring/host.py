@@ -1,0 +1,285 @@
+"""Top k on the host: blocks of queries shared out to one worker per core, scored item block by item block."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from itertools import product as pairs
+from math import ceil
+
+import numpy as np
+from scipy.sparse import csr_array
+
+from recsys_lib.scoring import blas
+from recsys_lib.scoring.best import GROUP, RunningBest, decode_ids, decode_scores, empty_keys
+from recsys_lib.scoring.norms import NormOrder, norm_order, upper_bounds
+from recsys_lib.scoring.sampling import guess_bounds, sample_size
+
+DEFAULT_BYTES = 128 * 2**20
+_MAX_QUERIES = 512  # per block; with _MAX_SCORES the block of scores is 2 MB of float32
+_MAX_SCORES = 512 * 1024  # fits the second-level cache together with the factors, or nearly
+_MAX_HEIGHT = 16384  # items per block when queries are few
+
+
+@dataclass(frozen=True)
+class Task:
+    """One worker's share: a range of queries against a range of items."""
+
+    queries: slice
+    items: slice
+    guess: bool = True  # whether to guess bounds from a sample first
+
+
+def rank_factors(
+    queries: np.ndarray,
+    items: np.ndarray,
+    k: int,
+    seen: csr_array | None,
+    max_bytes: int | None,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Rank checked factors; see `recsys_lib.scoring.top_k`."""
+    dtype = np.result_type(queries, items, np.float32)
+    workers = blas.worker_count()
+    with blas.single_threaded():
+        order = norm_order(queries, items, k)
+
+    def run(task: Task) -> np.ndarray:
+        buffer = np.empty(max_scores, dtype)
+        block = np.ascontiguousarray(queries[task.queries], dtype)
+        exclusion = _Seen.of(seen, task, order)
+        rank = _rank_in_order if order is None else _rank_by_norm
+        return rank(block, items, k, exclusion, buffer, task, order)
+
+    n_block, max_scores = _block_shape(len(queries), k, dtype, max_bytes, workers)
+    tasks = _tasks(len(queries), len(items), n_block, workers, split_items=order is None)
+    return _gather(tasks, _run(run, tasks, workers), len(queries), k, dtype)
+
+
+def rank_scores(
+    scores: np.ndarray, k: int, seen: csr_array | None, first_query: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Rank one block of given scores, shape (n_queries, n_items); the block is not changed."""
+    workers = blas.worker_count()
+    dtype = np.result_type(scores, np.float32)
+
+    def run(task: Task) -> np.ndarray:
+        source = scores[task.queries]
+        buffer = np.empty(_MAX_SCORES, dtype)
+        rows = slice(task.queries.start + first_query, task.queries.stop + first_query)
+        exclusion = _Seen.of(seen, Task(rows, task.items), None)
+        best = RunningBest(len(source), k, dtype)
+        for start, stop, block in _blocks(task.items, len(source), buffer):
+            block[: stop - start] = source[:, start:stop].T
+            exclusion.blank(block, start, stop)
+            best.offer(block, start)
+        return best.result()
+
+    tasks = _tasks(len(scores), scores.shape[1], _MAX_QUERIES, workers, split_items=False)
+    return _gather(tasks, _run(run, tasks, workers), len(scores), k, dtype)
+
+
+def _rank_in_order(
+    queries: np.ndarray,
+    items: np.ndarray,
+    k: int,
+    exclusion: _Seen,
+    buffer: np.ndarray,
+    task: Task,
+    _order: None,
+) -> np.ndarray:
+    """All items of the task, in ascending order of ids."""
+    n_queries = len(queries)
+    floor = _floor(queries, items, k, exclusion, buffer, task)
+    best = RunningBest(n_queries, k, buffer.dtype, floor=floor)
+    for start, stop, block in _blocks(task.items, n_queries, buffer):
+        _multiply(items[start:stop], queries, block)
+        exclusion.blank(block, start, stop)
+        best.offer(block, start)
+    keys = best.result()
+    if floor is not None:  # where fewer than k items reached the guess, start again without it
+        short = np.flatnonzero((best.worst == -np.inf) & (floor > -np.inf))
+        if len(short):
+            again = exclusion.keep(short, n_queries)
+            keys[short] = _rank_in_order(
+                queries[short], items, k, again, buffer, replace(task, guess=False), None
+            )
+    return keys
+
+
+def _rank_by_norm(
+    queries: np.ndarray,
+    items: np.ndarray,
+    k: int,
+    exclusion: _Seen,
+    buffer: np.ndarray,
+    task: Task,
+    order: NormOrder,
+) -> np.ndarray:
+    """Items in descending order of norm; a query is done when no item left can enter its list."""
+    best = RunningBest(len(queries), k, buffer.dtype, ascending=False)
+    keys = best.result()  # empty lists, filled as queries finish
+    active = np.arange(len(queries))
+    norms = order.query_norms[task.queries]
+    start = 0
+    while start < len(items) and len(active):
+        stop, block = _next_block(start, len(items), len(active), buffer)
+        positions = order.items[start:stop]
+        _multiply(items[positions], queries, block)
+        exclusion.blank(block, start, stop)
+        best.offer(block, positions)
+        start = stop
+        if start == len(items):
+            break
+        open_ = np.flatnonzero(upper_bounds(norms, order.item_norms[start], items.shape[1]) >= best.worst)
+        if len(open_) <= 0.75 * len(active):  # narrower blocks from here on
+            keys[active] = best.result()
+            best.keep(open_)
+            exclusion = exclusion.keep(open_, len(active))
+            active, queries, norms = active[open_], queries[open_], norms[open_]
+    if len(active):
+        keys[active] = best.result()
+    return keys
+
+
+def _multiply(items: np.ndarray, queries: np.ndarray, block: np.ndarray) -> None:
+    """Write the scores of some items into the first rows of the block."""
+    multiply = blas.product() if block.dtype == np.float32 else blas.numpy_product
+    multiply(items.astype(block.dtype, copy=False), queries.T, block[: len(items)])
+
+
+def _floor(
+    queries: np.ndarray, items: np.ndarray, k: int, exclusion: _Seen, buffer: np.ndarray, task: Task
+) -> np.ndarray | None:
+    """Guess what it takes to enter the lists, where a sample of the items pays."""
+    n_items = task.items.stop - task.items.start
+    height = _height(len(queries), buffer)
+    size = sample_size(n_items, items.shape[1], k) if task.guess else 0
+    if size == 0 or size > 16 * height:
+        return None
+    block = buffer[: height * len(queries)].reshape(height, len(queries))
+
+    def score(positions: np.ndarray) -> np.ndarray:
+        positions = positions + task.items.start
+        scores = block[: len(positions)]
+        _multiply(items[positions], queries, scores)
+        exclusion.blank_sample(scores, positions)
+        return scores
+
+    return guess_bounds(score, n_items, k, size, height)
+
+
+def _blocks(items: slice, n_queries: int, buffer: np.ndarray) -> Iterator[tuple[int, int, np.ndarray]]:
+    """Walk over the items: (start, stop, room for their scores as rows, with -inf below the last)."""
+    start = items.start
+    while start < items.stop:
+        stop, block = _next_block(start, items.stop, n_queries, buffer)
+        yield start, stop, block
+        start = stop
+
+
+def _next_block(start: int, end: int, n_queries: int, buffer: np.ndarray) -> tuple[int, np.ndarray]:
+    stop = min(start + _height(n_queries, buffer), end)
+    rows = ceil((stop - start) / GROUP) * GROUP
+    block = buffer[: rows * n_queries].reshape(rows, n_queries)
+    block[stop - start :] = -np.inf
+    return stop, block
+
+
+def _height(n_queries: int, buffer: np.ndarray) -> int:
+    """Items per block, a multiple of GROUP."""
+    return min(_MAX_HEIGHT, len(buffer) // n_queries) // GROUP * GROUP
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """The excluded (query, item) pairs of one task, in the order in which its items are visited."""
+
+    rows: np.ndarray  # query, counted from the task's first
+    places: np.ndarray  # place of the item in the order of visit, ascending
+
+    @classmethod
+    def of(cls, seen: csr_array | None, task: Task, order: NormOrder | None) -> _Seen:
+        if seen is None:
+            return cls(np.empty(0, np.int64), np.empty(0, np.int64))
+        bounds = seen.indptr[task.queries.start : task.queries.stop + 1].astype(np.int64)
+        places = seen.indices[bounds[0] : bounds[-1]]
+        if order is not None:
+            places = order.places[places]
+        by_place = np.argsort(places, kind="stable")
+        return cls(np.repeat(np.arange(len(bounds) - 1), np.diff(bounds))[by_place], places[by_place])
+
+    def blank(self, block: np.ndarray, start: int, stop: int) -> None:
+        """Set the excluded scores of the items at places [start, stop) to -inf."""
+        if not len(self.places):
+            return
+        first, last = np.searchsorted(self.places, (start, stop))
+        if last > first:
+            block[self.places[first:last] - start, self.rows[first:last]] = -np.inf
+
+    def blank_sample(self, block: np.ndarray, sample: np.ndarray) -> None:
+        """Set the excluded scores of the items at some places (ascending) to -inf."""
+        rows = np.searchsorted(sample, self.places)
+        found = np.flatnonzero(sample[np.minimum(rows, len(sample) - 1)] == self.places)
+        block[rows[found], self.rows[found]] = -np.inf
+
+    def keep(self, queries: np.ndarray, n_queries: int) -> _Seen:
+        """The pairs of some of the queries (positions, ascending), which are numbered anew."""
+        if not len(self.rows):
+            return self
+        renumbered = np.full(n_queries, -1)
+        renumbered[queries] = np.arange(len(queries))
+        rows = renumbered[self.rows]
+        return _Seen(rows[rows >= 0], self.places[rows >= 0])
+
+
+def _block_shape(
+    n_queries: int, k: int, dtype: np.dtype, max_bytes: int | None, workers: int
+) -> tuple[int, int]:
+    """Queries per block and scores per block, such that all workers together stay below `max_bytes`."""
+    share = (DEFAULT_BYTES if max_bytes is None else max_bytes) // workers
+    # A query costs its lists while they are merged: about five arrays of 2 k entries of 8 bytes. A score
+    # costs itself and, in the first blocks, where every item is a candidate, its places in the work arrays.
+    n_block = max(1, min(_MAX_QUERIES, n_queries, share // 2 // (80 * k)))
+    max_scores = min(_MAX_SCORES, share // 2 // (16 * dtype.itemsize))
+    return n_block, max(max_scores, GROUP * n_block)
+
+
+def _tasks(n_queries: int, n_items: int, n_block: int, workers: int, *, split_items: bool) -> list[Task]:
+    """Even shares: blocks of queries that keep all workers busy; spans of items where queries are few."""
+    if n_queries == 0:
+        return []
+    n_blocks = ceil(n_queries / n_block)
+    n_blocks = min(n_queries, ceil(n_blocks / workers) * workers)
+    spans = 1
+    if split_items and n_queries < 16 * workers:  # narrow products waste the processor: split the items
+        n_blocks = ceil(n_queries / n_block)
+        spans = max(1, min(workers, n_items // _MAX_HEIGHT))
+    return [Task(q, i) for q, i in pairs(_slices(n_queries, n_blocks), _slices(n_items, spans))]
+
+
+def _slices(total: int, parts: int) -> list[slice]:
+    edges = [total * part // parts for part in range(parts + 1)]
+    return [slice(start, stop) for start, stop in pairwise(edges)]
+
+
+def _run(function: Callable, tasks: list[Task], workers: int) -> list:
+    with blas.single_threaded():
+        blas.product()  # measured while nothing else runs
+        if len(tasks) == 1 or workers == 1:
+            return [function(task) for task in tasks]
+        with ThreadPoolExecutor(workers) as pool:
+            return list(pool.map(function, tasks))
+
+
+def _gather(
+    tasks: list[Task], results: list, n_queries: int, k: int, dtype: np.dtype
+) -> tuple[np.ndarray, np.ndarray]:
+    """Put the tasks' lists together; spans of items of the same queries are merged."""
+    keys = empty_keys(n_queries, k, dtype)
+    for task, found in zip(tasks, results, strict=True):
+        if task.items.start:
+            found = np.sort(np.hstack([keys[task.queries], found]), axis=1)[:, : -k - 1 : -1]
+        keys[task.queries] = found
+    return decode_ids(keys), decode_scores(keys)

@@ -1,0 +1,79 @@
+"""Skip items that are too short: no score exceeds the product of the two norms (Cauchy and Schwarz)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+_SAMPLED_ITEMS = 512
+_SAMPLED_QUERIES = 32
+_WORTHWHILE = 0.6  # share of the work that must be left at most, for the norms and the sorting to pay
+_MIN_ITEMS = 4096
+
+
+@dataclass(frozen=True)
+class NormOrder:
+    """Items by descending norm, so that the norm of the next item bounds all that are left."""
+
+    items: np.ndarray  # shape (n_items,), positions of the items, longest first
+    item_norms: np.ndarray  # shape (n_items,), in that order, float64
+    query_norms: np.ndarray  # shape (n_queries,), float64
+
+    @cached_property
+    def places(self) -> np.ndarray:
+        """Place of every item in the order."""
+        places = np.empty(len(self.items), np.int64)
+        places[self.items] = np.arange(len(self.items))
+        return places
+
+
+def norm_order(queries: np.ndarray, items: np.ndarray, k: int) -> NormOrder | None:
+    """Order the items by norm where a sample says that skipping pays; None where it does not."""
+    if len(items) < _MIN_ITEMS or not len(queries) or remaining_work(queries, items, k) > _WORTHWHILE:
+        return None
+    norms = row_norms(items)
+    order = np.argsort(-norms)
+    return NormOrder(order, norms[order], row_norms(queries))
+
+
+def remaining_work(queries: np.ndarray, items: np.ndarray, k: int) -> float:
+    """Estimate the share of (query, item) pairs that a norm bound leaves to be scored.
+
+    The k-th best score of a sampled query is estimated by the same quantile of its scores for sampled items.
+    With k far below the sampling step that is too low a score, so the estimate errs towards not skipping.
+    """
+    some_items = items[_spread(len(items), _SAMPLED_ITEMS)].astype(np.float32)
+    some_queries = queries[_spread(len(queries), _SAMPLED_QUERIES)].astype(np.float32)
+    scores = some_queries @ some_items.T
+    rank = min(len(some_items), max(1, round(k / len(items) * len(some_items))))
+    reached = np.partition(scores, len(some_items) - rank, axis=1)[:, len(some_items) - rank]
+    limits = row_norms(some_queries)[:, None] * row_norms(some_items)
+    return float((limits >= reached[:, None]).mean())
+
+
+def upper_bounds(query_norms: np.ndarray, item_norm: float, width: int) -> np.ndarray:
+    """No computed score of an item at most this long exceeds these bounds, rounding included.
+
+    A product of `width` terms accumulated in float32 is off by at most width · 2⁻²⁴ of the product of the
+    norms, whatever the order of the sum (Higham 2002, "Accuracy and Stability of Numerical Algorithms",
+    section 3.1); underflow adds at most the smallest normal number per term. Both are doubled here.
+    """
+    slack = 1 + 2 * (width + 2) * 2.0**-24
+    return query_norms * (item_norm * slack) + 2 * width * float(np.finfo(np.float32).tiny)
+
+
+def row_norms(factors: np.ndarray, chunk: int = 4096) -> np.ndarray:
+    """Euclidean norm of every row, in float64, where squares of float32 neither overflow nor vanish."""
+    norms = np.empty(len(factors))
+    for start in range(0, len(factors), chunk):
+        block = factors[start : start + chunk].astype(np.float64)
+        norms[start : start + chunk] = np.sqrt(np.einsum("ij,ij->i", block, block))
+    return norms
+
+
+def _spread(total: int, wanted: int) -> np.ndarray:
+    """Up to `wanted` positions, evenly spread."""
+    wanted = min(total, wanted)
+    return np.arange(wanted) * total // wanted

@@ -6,7 +6,7 @@ import pandas as pd
 
 from recsys_lib.data.cache import cached_table
 from recsys_lib.data.cleaning import clean_transactions
-from recsys_lib.data.complete_journey import complete_journey_folder, load_complete_journey, load_table
+from recsys_lib.data.complete_journey import CompleteJourney, complete_journey_folder, load_table
 from recsys_lib.data.households import household_view, promotion_flags
 from recsys_lib.files import sha256
 
@@ -51,10 +51,9 @@ def prepared_households(
 
     def build() -> pd.DataFrame:
         lines = prepared_lines(data_dir)
+        others = {name: load_table(name) for name in CompleteJourney._fields if name != "transactions"}
         flags = lines[["on_display", "in_mailer"]]
-        return household_view(
-            load_complete_journey()._replace(transactions=lines), as_of, flags
-        ).reset_index()
+        return household_view(CompleteJourney(lines, **others), as_of, flags).reset_index()
 
     tables = ("transactions", "products", "promotions", "demographics", "campaigns", "coupon_redemptions")
     name = f"households_{day.replace(':', '-')}"

@@ -1,0 +1,177 @@
+"""Item vectors from baskets: skip-gram with negative sampling, its gradients written out, on CPU or GPU."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+NOISE_POWER = 0.75  # negatives are drawn by count^0.75, as in word2vec: rare items a little more often
+SHARED_NEGATIVES = 64  # drawn once per batch and weighted: one matrix product instead of many small ones
+
+
+class ItemVectors(NamedTuple):
+    """`item` and `context` vectors, both (n_items, width), float32; the mean loss of each epoch."""
+
+    item: np.ndarray
+    context: np.ndarray
+    losses: list[float]
+
+
+def item2vec(
+    baskets: np.ndarray,
+    items: np.ndarray,
+    n_items: int,
+    *,
+    width: int = 32,
+    negatives: int = 5,
+    epochs: int = 10,
+    batch_size: int = 512,
+    rate: float = 0.15,
+    seed: int = 0,
+    device: str | torch.device = "cpu",
+) -> ItemVectors:
+    """Learn vectors such that items of one basket have large dot products, random pairs small ones.
+
+    Per epoch every line meets one other line of its basket, drawn at random; lines alone in their basket
+    are left out. Plain gradient descent; the rate falls in a straight line to zero. On a CPU the work is done
+    by one thread, since the steps are too small to share, and the same seed gives the same vectors.
+
+    Parameters
+    ----------
+    baskets, items : array of int, shape (n_lines,)
+        The basket and the item of each purchase line; items from 0 to `n_items` - 1.
+    n_items : int
+    width : int
+        Numbers per vector.
+    negatives : int
+        How many random items each pair is weighed against.
+    epochs : int
+    batch_size : int
+        Pairs per step. A step adds up the gradients of its pairs, so a larger one needs a smaller `rate`.
+    rate : float
+        At the beginning.
+    seed : int
+    device : str or torch.device
+
+    Returns
+    -------
+    ItemVectors
+        Items bought in the same company have similar `item + context`.
+
+    Raises
+    ------
+    ValueError
+        If the arrays do not fit, an item is out of range, a setting is not positive, or no basket holds
+        two lines.
+
+    References
+    ----------
+    Mikolov et al. (2013), "Distributed Representations of Words and Phrases and their Compositionality".
+    Barkan & Koenigstein (2016), "Item2Vec: Neural Item Embedding for Collaborative Filtering".
+    """
+    baskets, items = np.asarray(baskets), np.asarray(items)
+    if baskets.shape != items.shape or items.ndim != 1:
+        raise ValueError(f"baskets {baskets.shape} and items {items.shape} must be one number per line")
+    if len(items) and not 0 <= items.min() <= items.max() < n_items:
+        raise ValueError(f"items must lie in 0..{n_items - 1}, got {items.min()}..{items.max()}")
+    if min(width, negatives, epochs, batch_size) < 1 or rate <= 0:
+        raise ValueError("width, negatives, epochs, batch_size and rate must be positive")
+    item, first, size = _lines_of_shared_baskets(baskets, items, device)
+    settings = (width, negatives, epochs, batch_size, rate, seed)
+    with _one_thread():
+        return _train(item, first, size, n_items, *settings)
+
+
+def _train(
+    item: torch.Tensor, first: torch.Tensor, size: torch.Tensor, n_items: int,
+    width: int, negatives: int, epochs: int, batch_size: int, rate: float, seed: int,
+) -> ItemVectors:  # fmt: skip
+    device = item.device
+    generator = torch.Generator(device).manual_seed(seed)
+    noise = torch.bincount(item, minlength=n_items).to(torch.float32) ** NOISE_POWER
+    V, C = 0.1 * (torch.rand(2, n_items, width, generator=generator, device=device) - 0.5)
+    losses, step, steps = [], 0, epochs * -(-len(item) // batch_size)
+    for _ in range(epochs):
+        partner = item[partners(first, size, generator)]
+        total = torch.zeros((), device=device)
+        for rows in torch.randperm(len(item), generator=generator, device=device).split(batch_size):
+            i, j = item[rows], partner[rows]
+            drawn = torch.multinomial(noise, SHARED_NEGATIVES, replacement=True, generator=generator)
+            loss, dv, dc, dc_drawn = skip_gram_gradients(V[i], C[j], C[drawn], negatives)
+            falling = -rate * (1 - step / steps)
+            V.index_add_(0, i, dv, alpha=falling)
+            C.index_add_(0, j, dc, alpha=falling).index_add_(0, drawn, dc_drawn, alpha=falling)
+            total, step = total + loss, step + 1
+        losses.append(total.item() / len(item))
+    return ItemVectors(V.cpu().numpy(), C.cpu().numpy(), losses)
+
+
+def skip_gram_gradients(
+    v: torch.Tensor, c: torch.Tensor, c_drawn: torch.Tensor, negatives: float
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Return L = Σ over pairs of −log σ(v·c) − negatives · mean over c′ of log σ(−v·c′), and its gradients.
+
+    Parameters
+    ----------
+    v, c : tensor, shape (n, width)
+        The item's vector, and the context vector of its partner, pair by pair.
+    c_drawn : tensor, shape (m, width)
+        Context vectors c′ of random items, shared by all pairs.
+    negatives : float
+        Their weight.
+
+    Returns
+    -------
+    loss, ∂L/∂v, ∂L/∂c, ∂L/∂c′
+    """
+    score = (v * c).sum(dim=1)
+    # A cross-entropy behind a sigmoid: prediction minus truth, which is 1 for the pair and 0 for the draws.
+    delta = (torch.sigmoid(score) - 1)[:, None]
+    delta_drawn = torch.sigmoid(v @ c_drawn.T)
+    weight = negatives / len(c_drawn)
+    # log σ(−s) = log(1 − σ(s)); the clamp keeps it finite where σ has rounded to 1.
+    log_drawn = torch.log1p(-delta_drawn.clamp(max=1 - 1e-6)).sum()
+    loss = torch.nn.functional.softplus(-score).sum() - weight * log_drawn
+    delta_drawn = weight * delta_drawn
+    return loss, delta * c + delta_drawn @ c_drawn, delta * v, delta_drawn.T @ v
+
+
+def partners(first: torch.Tensor, size: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    """Draw for each line the position of another line of its basket, all others equally likely.
+
+    Parameters
+    ----------
+    first, size : tensor of int, shape (n_lines,)
+        Where the line's basket begins, and how many lines it has (at least 2); lines sorted by basket.
+    generator : torch.Generator
+    """
+    steps = torch.rand(len(size), generator=generator, device=size.device, dtype=torch.float32)
+    # Go round the basket by 1 to size − 1 places: never back to the line itself.
+    ahead = 1 + torch.minimum((steps * (size - 1)).long(), size - 2)
+    place = torch.arange(len(size), device=size.device) - first
+    return first + (place + ahead) % size
+
+
+def _lines_of_shared_baskets(
+    baskets: np.ndarray, items: np.ndarray, device: str | torch.device
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    order = np.argsort(baskets, kind="stable")
+    _, size = np.unique(baskets, return_counts=True)
+    item = items[order][np.repeat(size, size) > 1]
+    size = size[size > 1]
+    if len(item) == 0:
+        raise ValueError("no basket holds two lines: there are no pairs to learn from")
+    first, size = np.repeat(np.cumsum(size) - size, size), np.repeat(size, size)
+    return tuple(torch.as_tensor(array.astype(np.int64), device=device) for array in (item, first, size))
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)

@@ -6,12 +6,13 @@ at results. Works on any torch device; the tests run it on `meta` tensors, which
 
 from __future__ import annotations
 
-from itertools import pairwise
 from math import ceil
 
 import numpy as np
 import torch
 from scipy.sparse import csr_array
+
+from recsys_lib.scoring.blas import even_slices
 
 GROUP = 32  # items per group maximum
 DEFAULT_BYTES = 2**30
@@ -150,5 +151,4 @@ def blocks_of(n_queries: int, n_items: int, max_bytes: int | None) -> list[slice
     max_bytes = DEFAULT_BYTES // 4 if max_bytes is None else max_bytes
     rows = max(1, max_bytes // (12 * max(1, n_items)))
     parts = ceil(n_queries / rows)
-    edges = [n_queries * part // parts for part in range(parts + 1)] if parts else []
-    return [slice(start, stop) for start, stop in pairwise(edges)]
+    return even_slices(n_queries, parts)

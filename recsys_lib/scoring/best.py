@@ -61,6 +61,14 @@ def just_below(scores: np.ndarray) -> np.ndarray:
     return np.where(np.abs(scores) <= tiny, -tiny, below)
 
 
+def bounds_from(peaks: np.ndarray, rank: int) -> np.ndarray:
+    """Bounds that at least `rank` items exceed, from group maxima of shape (n_groups, n_queries)."""
+    if len(peaks) < rank:
+        return np.full(peaks.shape[1], -np.inf, peaks.dtype)
+    split = len(peaks) - rank
+    return just_below(np.partition(np.ascontiguousarray(peaks.T), split, axis=1)[:, split])
+
+
 class RunningBest:
     """The k best items seen so far, for one block of queries.
 
@@ -118,22 +126,23 @@ class RunningBest:
         n_groups = height // self._group(height)
         groups = scores.reshape(-1, n_groups, n_queries)  # every n_groups-th row belongs to one group
         peaks = self._peaks(groups)
-        bounds = self.bounds if self.bounded else np.maximum(self.bounds, self._bounds_from(peaks))
+        bounds = self.bounds if self.bounded else np.maximum(self.bounds, bounds_from(peaks, self.k))
         hits = np.flatnonzero(peaks > bounds)
         if len(hits) == 0:
             self._rarity = float(scores.size)
             return
         hit_groups = hits // n_queries  # NumPy divides by one number fast, but not in divmod
         queries = hits - hit_groups * n_queries
-        values = groups[:, hit_groups, queries]  # all members of the hit groups, shape (group, hits)
+        values = groups.reshape(len(groups), -1).take(hits, axis=1)  # all members of the hit groups
         chosen = np.flatnonzero(values > bounds[queries])
         members = chosen // len(hits)
         hits = chosen - members * len(hits)
-        rows = members * n_groups + hit_groups[hits]
-        found = rows + ids if isinstance(ids, int) else ids[rows]
-        self._pending.append((queries[hits].astype(np.uint16), encode(values.ravel()[chosen], found)))
+        rows = members * n_groups + hit_groups.take(hits)
+        found = rows + ids if isinstance(ids, int) else ids.take(rows)
+        queries = queries.astype(np.uint16).take(hits)
+        self._pending.append((queries, encode(values.ravel().take(chosen), found)))
         self._n_pending += len(chosen)
-        self._rarity = scores.size / len(chosen)
+        self._rarity = scores.size / max(1, len(chosen))
         if not self.bounded or self._n_pending >= self._patience * n_queries:
             self.merge()
 
@@ -170,7 +179,7 @@ class RunningBest:
         return np.sort(self.keys, axis=1)[:, ::-1]
 
     def _peaks(self, groups: np.ndarray) -> np.ndarray:
-        """Maximum of every group and query; where it is below the bound, any number below the bound will do."""
+        """Maximum of every group and query, or some number below the bound where the maximum is below it."""
         if self._positive and groups.dtype == np.float32:
             # Read as integers, positive floats keep their order, negative ones stay negative, and the maximum
             # needs no thought for NaN: a third faster.
@@ -181,7 +190,7 @@ class RunningBest:
         """Items per group: few while many groups are hit and must be looked into, more as hits get rare."""
         group = GROUP
         if self.bounded:
-            while group > 2 and group**2 > 0.3 * self._rarity:
+            while group > 2 and group**2 > self._rarity:
                 group //= 2
         else:  # the first bounds come from the group maxima: k groups are needed, more is tighter
             while group > 1 and height // group < 2 * self.k:
@@ -195,10 +204,3 @@ class RunningBest:
             self.bounds = np.maximum(self.bounds, self._floor)
         self.bounded = self._floor is not None or bool((self.worst > -np.inf).all())
         self._positive = self.bounded and bool((self.bounds > 0).all())
-
-    def _bounds_from(self, peaks: np.ndarray) -> np.ndarray:
-        """At least k items reach the k-th best group maximum."""
-        if len(peaks) < self.k:
-            return np.full(peaks.shape[1], -np.inf, peaks.dtype)
-        split = len(peaks) - self.k
-        return just_below(np.partition(np.ascontiguousarray(peaks.T), split, axis=1)[:, split])

@@ -1,4 +1,4 @@
-"""Matrix products on the host: which library, how many threads."""
+"""Work on the host: which library multiplies, how many threads."""
 
 from __future__ import annotations
 
@@ -6,13 +6,18 @@ import functools
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from itertools import pairwise
+from typing import TypeVar
 
 import numpy as np
 import torch
 from threadpoolctl import ThreadpoolController
 
+Task = TypeVar("Task")
+Result = TypeVar("Result")
 Product = Callable[[np.ndarray, np.ndarray, np.ndarray], object]
 
 _lock = threading.Lock()
@@ -50,6 +55,22 @@ def single_threaded() -> Iterator[None]:
             if _inside == 0:
                 for undo in _restore:
                     undo()
+
+
+def run(function: Callable[[Task], Result], tasks: Sequence[Task], workers: int) -> list[Result]:
+    """Call the function on every task, one thread per worker; results in the order of the tasks."""
+    with single_threaded():
+        product()  # measured while nothing else runs
+        if len(tasks) < 2 or workers == 1:
+            return [function(task) for task in tasks]
+        with ThreadPoolExecutor(workers) as pool:
+            return list(pool.map(function, tasks))
+
+
+def even_slices(total: int, parts: int) -> list[slice]:
+    """Cut 0 … total into `parts` slices of nearly the same length; none for no parts."""
+    edges = [total * part // parts for part in range(parts + 1)] if parts else []
+    return [slice(start, stop) for start, stop in pairwise(edges)]
 
 
 @functools.cache

@@ -8,6 +8,8 @@ import numpy as np
 import torch
 from scipy.sparse import csr_array, issparse
 
+from recsys_lib.scoring import blas
+
 Array = np.ndarray | torch.Tensor
 _FLOATS = (np.float16, np.float32, np.float64, torch.float16, torch.bfloat16, torch.float32, torch.float64)
 _MAX_ITEMS = 2**31 - 1  # an id shares one 64-bit key with its score
@@ -124,15 +126,21 @@ def _largest(values: Array) -> torch.Tensor | float:
     return torch.maximum(-low, high).to(torch.promote_types(values.dtype, torch.float32))
 
 
-def _largest_on_host(values: np.ndarray, chunk: int = 2**18) -> float:
+def _largest_on_host(values: np.ndarray) -> float:
     if values.size == 0:
         return 0.0
-    if values.dtype == np.float16 or not values.flags.c_contiguous or not values.flags.writeable:
-        rows = max(1, chunk // values.shape[1])
-        parts = [np.abs(values[start : start + rows]).max() for start in range(0, len(values), rows)]
-        return float(np.max(parts))
-    low, high = torch.aminmax(torch.from_numpy(values))  # one pass, on all cores
-    return float(torch.maximum(-low, high))
+    rows = max(1, 2**16 // values.shape[1])  # a block that stays in the cache for its two passes
+
+    def largest(part: slice) -> float:
+        blocks = (
+            values[start : min(start + rows, part.stop)] for start in range(part.start, part.stop, rows)
+        )
+        return float(np.max([[block.max(), -block.min()] for block in blocks]))
+
+    workers = blas.worker_count()
+    # Not by torch on all cores: its threads stay awake for a while and would slow down what follows.
+    parts = blas.even_slices(len(values), workers if len(values) > 64 * rows else 1)
+    return float(np.max(blas.run(largest, parts, workers)))
 
 
 def _report(name: str, values: Array) -> None:

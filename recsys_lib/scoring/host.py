@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from itertools import pairwise
 from itertools import product as pairs
 from math import ceil
 
@@ -54,7 +52,7 @@ def rank_factors(
 
     n_block, max_scores = _block_shape(len(queries), k, dtype, max_bytes, workers)
     tasks = _tasks(len(queries), len(items), n_block, workers, split_items=order is None)
-    return _gather(tasks, _run(run, tasks, workers), len(queries), k, dtype)
+    return _gather(tasks, blas.run(run, tasks, workers), len(queries), k, dtype)
 
 
 def rank_scores(
@@ -77,7 +75,7 @@ def rank_scores(
         return best.result()
 
     tasks = _tasks(len(scores), scores.shape[1], _MAX_QUERIES, workers, split_items=False)
-    return _gather(tasks, _run(run, tasks, workers), len(scores), k, dtype)
+    return _gather(tasks, blas.run(run, tasks, workers), len(scores), k, dtype)
 
 
 def _rank_in_order(
@@ -91,15 +89,15 @@ def _rank_in_order(
 ) -> np.ndarray:
     """All items of the task, in ascending order of ids."""
     n_queries = len(queries)
-    floor = _floor(queries, items, k, exclusion, buffer, task)
-    best = RunningBest(n_queries, k, buffer.dtype, floor=floor)
+    guess = _guess(queries, items, k, exclusion, buffer, task)
+    best = RunningBest(n_queries, k, buffer.dtype, floor=guess)
     for start, stop, block in _blocks(task.items, n_queries, buffer):
         _multiply(items[start:stop], queries, block)
         exclusion.blank(block, start, stop)
         best.offer(block, start)
     keys = best.result()
-    if floor is not None:  # where fewer than k items reached the guess, start again without it
-        short = np.flatnonzero((best.worst == -np.inf) & (floor > -np.inf))
+    if guess is not None:  # where fewer than k items reached the guess, start again without it
+        short = np.flatnonzero((best.worst == -np.inf) & (guess > -np.inf))
         if len(short):
             again = exclusion.keep(short, n_queries)
             keys[short] = _rank_in_order(
@@ -149,7 +147,7 @@ def _multiply(items: np.ndarray, queries: np.ndarray, block: np.ndarray) -> None
     multiply(items.astype(block.dtype, copy=False), queries.T, block[: len(items)])
 
 
-def _floor(
+def _guess(
     queries: np.ndarray, items: np.ndarray, k: int, exclusion: _Seen, buffer: np.ndarray, task: Task
 ) -> np.ndarray | None:
     """Guess what it takes to enter the lists, where a sample of the items pays."""
@@ -256,21 +254,9 @@ def _tasks(n_queries: int, n_items: int, n_block: int, workers: int, *, split_it
     if split_items and n_queries < 16 * workers:  # narrow products waste the processor: split the items
         n_blocks = ceil(n_queries / n_block)
         spans = max(1, min(workers, n_items // _MAX_HEIGHT))
-    return [Task(q, i) for q, i in pairs(_slices(n_queries, n_blocks), _slices(n_items, spans))]
-
-
-def _slices(total: int, parts: int) -> list[slice]:
-    edges = [total * part // parts for part in range(parts + 1)]
-    return [slice(start, stop) for start, stop in pairwise(edges)]
-
-
-def _run(function: Callable, tasks: list[Task], workers: int) -> list:
-    with blas.single_threaded():
-        blas.product()  # measured while nothing else runs
-        if len(tasks) == 1 or workers == 1:
-            return [function(task) for task in tasks]
-        with ThreadPoolExecutor(workers) as pool:
-            return list(pool.map(function, tasks))
+    return [
+        Task(q, i) for q, i in pairs(blas.even_slices(n_queries, n_blocks), blas.even_slices(n_items, spans))
+    ]
 
 
 def _gather(

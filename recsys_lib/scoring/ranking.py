@@ -54,8 +54,9 @@ def top_k(
         Where to compute with NumPy arrays: None is the host, "auto" an accelerator if there is one. Tensors
         are computed where they are; naming another device is an error, not a copy.
     max_bytes : int, optional
-        Bound on the working memory, results not counted. Default: 128 MiB on the host, a quarter of what is
-        free on an accelerator. Below some kilobytes the smallest blocks are used all the same.
+        Bound on the working memory; results, and 32 bytes per item where items are sorted by norm, come on
+        top. Default: 128 MiB on the host, a quarter of what is free on an accelerator. Below some kilobytes
+        the smallest blocks are used all the same.
     check_finite : bool
         Whether to look for NaN and infinite factors first. On an accelerator that is the only moment at
         which the host waits; without it there is none, and results for such factors are undefined.
@@ -97,12 +98,14 @@ def top_k(
         moved = torch.from_numpy(queries).to(place), torch.from_numpy(items).to(place)
         ids, scores = accelerator.rank_factors(*moved, k, seen, max_bytes)
         return TopK(ids.cpu().numpy(), scores.cpu().numpy())
+    if place.type == "cpu":
+        arrays = _as_numpy(queries), _as_numpy(items)
+        if check_finite:
+            checks.check_values(*arrays)
+        return _as_tensors(host.rank_factors(*arrays, k, seen, max_bytes))
     with torch.no_grad():
         if check_finite:
             checks.check_values(queries, items)
-        if place.type == "cpu":
-            arrays = _as_numpy(queries), _as_numpy(items)
-            return _as_tensors(host.rank_factors(*arrays, k, seen, max_bytes))
         return TopK(*accelerator.rank_factors(queries, items, k, seen, max_bytes))
 
 
@@ -182,7 +185,7 @@ def _rank_block(block: Array, k: int, seen: object | None, first_query: int) -> 
 
 def _as_numpy(tensor: torch.Tensor) -> np.ndarray:
     """The tensor's own memory as an array; NumPy has no bfloat16, which is therefore widened."""
-    return (tensor.float() if tensor.dtype == torch.bfloat16 else tensor).detach().numpy()
+    return (tensor.detach().float() if tensor.dtype == torch.bfloat16 else tensor.detach()).numpy()
 
 
 def _as_tensors(result: tuple[np.ndarray, np.ndarray]) -> TopK:

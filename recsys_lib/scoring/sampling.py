@@ -12,7 +12,7 @@ from math import log, sqrt
 
 import numpy as np
 
-from recsys_lib.scoring.best import GROUP, just_below
+from recsys_lib.scoring.best import GROUP, bounds_from
 
 _CANDIDATE = 3000  # the cost of taking in one item, in multiply-adds of a product (measured, about 70 ns)
 
@@ -58,11 +58,6 @@ def guess_bounds(
     for start in range(0, size, height):
         scores = score(positions[start : start + height])
         peaks.append(np.maximum.reduce(scores.reshape(-1, GROUP // 2, scores.shape[1]), axis=1))
-    peaks = np.ascontiguousarray(np.concatenate(peaks).T)
     # Of the k best, k · size / n_items are expected in the sample; four standard deviations more are rare.
     expected = k * size / n_items
-    rank = int(expected + 4 * sqrt(expected) + 1)
-    if rank > peaks.shape[1]:
-        return np.full(len(peaks), -np.inf, peaks.dtype)
-    split = peaks.shape[1] - rank
-    return just_below(np.partition(peaks, split, axis=1)[:, split])
+    return bounds_from(np.concatenate(peaks), int(expected + 4 * sqrt(expected) + 1))

@@ -11,7 +11,7 @@ from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTens
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from recsys_lib.scoring import top_k, top_k_blocks
+from recsys_lib.scoring import accelerator, top_k, top_k_blocks
 
 TRANSFERS = ("aten._to_copy.default", "aten.detach.default", "aten.lift_fresh.default")
 
@@ -103,3 +103,16 @@ def test_score_blocks_stay_on_their_device(fake):
     )
     assert result.ids.device.type == "meta"
     assert result.ids.shape == (50, 10)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float32, torch.float64])
+def test_transposed_score_blocks_are_ranked_on_an_accelerator_as_on_the_host(dtype):
+    """The accelerator's code, run on host tensors: rows that do not lie in a row, and exclusions."""
+    scores = torch.from_numpy(np.random.default_rng(0).normal(size=(90, 7))).to(dtype).T
+    seen = csr_array(random_array((7, 90), density=0.3, rng=1))
+    before = scores.clone()
+    ids, values = accelerator.rank_scores(scores, 5, seen, 0)
+    expected = top_k_blocks(lambda rows: scores[rows], 7, 90, 5, exclude=seen)
+    assert torch.equal(ids, expected.ids)
+    assert torch.equal(values, expected.scores)
+    assert torch.equal(scores, before)

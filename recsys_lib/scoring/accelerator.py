@@ -44,7 +44,8 @@ def rank_scores(
     dtype = torch.promote_types(scores.dtype, torch.float32)
     exclusion = _Seen(seen, first_query, scores.shape[0], scores.device)
     if seen is not None or scores.dtype != dtype:
-        scores = scores.to(dtype, copy=True)
+        # A transposed block keeps its strides in a plain copy, and `blank` needs rows that lie in a row.
+        scores = scores.to(dtype, copy=True, memory_format=torch.contiguous_format)
     exclusion.blank(scores, 0)
     best = merge(*_empty_lists(scores.shape[0], k, scores), scores, 0, k)
     return _finish([best], scores, k, dtype)

@@ -33,7 +33,7 @@ NAMES = (PRODUCT, "torch", "implicit", "faiss", OURS)
 ENVIRONMENT = {"implicit": {"OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}}
 # A contender that needs longer than TOO_LONG seconds for all queries is timed on FEW_QUERIES of them and
 # scaled up: all of them work off queries in blocks, so time is linear in their number.
-FEW_QUERIES, TOO_LONG = 128, 3.0
+FEW_QUERIES, TOO_LONG = 64, 2.0
 COLOURS = {PRODUCT: "#000000", "torch": "#E69F00", "implicit": "#009E73", "faiss": "#CC79A7", OURS: "#0072B2"}
 MARKERS = {PRODUCT: "_", "torch": "s", "implicit": "^", "faiss": "D", OURS: "o"}
 
@@ -70,6 +70,7 @@ def main() -> None:
 
 def measure(cell: dict, names: tuple[str, ...] = NAMES, memory: bool = False) -> dict:
     """Time the contenders on one cell; where the bare product takes part, print the ratios to it."""
+    build_factors(cell)
     results = harness.compare(
         __file__, cell, names, environment=ENVIRONMENT, memory=memory, parallel_setup=True
     )
@@ -113,23 +114,28 @@ def fit_als(folder: Path) -> None:
     subprocess.run([sys.executable, "-c", code, str(folder)], check=True, env=variables)
 
 
-def factors_of(cell: dict) -> tuple[np.ndarray, np.ndarray]:
-    """Queries and items of a cell, float32, the same in every process."""
+def build_factors(cell: dict) -> None:
+    """Write queries and items of a cell to its folder, float32, unless they are the ones already there."""
     generator = np.random.default_rng(0)
     shapes = (cell["queries"], cell["width"]), (cell["items"], cell["width"])
+    folder, stamp = Path(cell["folder"]), f"{cell['factors']} {shapes}"
+    if (folder / "stamp").exists() and (folder / "stamp").read_text() == stamp:
+        return
     if cell["factors"] == "random":
-        return tuple(generator.standard_normal(shape, np.float32) for shape in shapes)
-    users = np.load(f"{cell['folder']}/users{cell['width']}.npy")
-    items = np.load(f"{cell['folder']}/items{cell['width']}.npy")
-    queries = users[generator.choice(len(users), cell["queries"], replace=False)]
-    drawn = items[generator.integers(0, len(items), cell["items"])]
-    drawn *= 1 + 0.05 * generator.standard_normal(shapes[1], np.float32)
-    return queries, drawn
+        queries, items = (generator.standard_normal(shape, np.float32) for shape in shapes)
+    else:
+        users, fitted = (np.load(folder / f"{side}{cell['width']}.npy") for side in ("users", "items"))
+        queries = users[generator.choice(len(users), cell["queries"], replace=False)]
+        items = fitted[generator.integers(0, len(fitted), cell["items"])]
+        items *= 1 + 0.05 * generator.standard_normal(shapes[1], np.float32)
+    np.save(folder / "queries.npy", queries)
+    np.save(folder / "items.npy", items)
+    (folder / "stamp").write_text(stamp)
 
 
 def make(name: str, cell: dict) -> Callable[[], object]:
     """Build a contender's call. Its first run, which is not timed, decides whether to do only a part."""
-    queries, items = factors_of(cell)
+    queries, items = (np.load(f"{cell['folder']}/{side}.npy") for side in ("queries", "items"))
     contender = CONTENDERS[name](queries, items, cell["k"])
     few = queries[:FEW_QUERIES]
 
@@ -173,7 +179,7 @@ def product_call(queries: np.ndarray, items: np.ndarray, k: int) -> Callable:
             torch.matmul(block, right, out=torch.from_numpy(scores[: len(block)]))
 
     def one_share_per_core(queries: np.ndarray) -> None:
-        shares = np.array_split(queries, max(cores, len(queries) // 512))
+        shares = np.array_split(queries, max(cores, -(-len(queries) // 512)))
         with controller.limit(limits=1), ThreadPoolExecutor(cores) as pool:
             list(pool.map(cache_blocks, shares))
 
@@ -187,7 +193,7 @@ def product_call(queries: np.ndarray, items: np.ndarray, k: int) -> Callable:
 
     def fastest(queries: np.ndarray) -> None:
         if len(ways) > 1:  # the first call, which is not timed
-            few = queries[:512]
+            few = queries[:256]
             ways[:] = [min(ways, key=lambda way: min(seconds(lambda: way(few)) for _ in range(2)))]
         ways[0](queries)
 

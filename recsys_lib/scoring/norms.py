@@ -7,7 +7,7 @@ from functools import cached_property
 
 import numpy as np
 
-_SAMPLED_ITEMS = 512
+_SAMPLED_ITEMS = 512, 8192  # at least, at most
 _SAMPLED_QUERIES = 32
 _WORTHWHILE = 0.6  # share of the work that must be left at most, for the norms and the sorting to pay
 _MIN_ITEMS = 4096
@@ -44,7 +44,9 @@ def remaining_work(queries: np.ndarray, items: np.ndarray, k: int) -> float:
     The k-th best score of a sampled query is estimated by the same quantile of its scores for sampled items.
     With k far below the sampling step that is too low a score, so the estimate errs towards not skipping.
     """
-    some_items = items[_spread(len(items), _SAMPLED_ITEMS)].astype(np.float32)
+    least, most = _SAMPLED_ITEMS
+    wanted = min(most, max(least, 2 * len(items) // k))  # so that the k best leave a trace in the sample
+    some_items = items[_spread(len(items), wanted)].astype(np.float32)
     some_queries = queries[_spread(len(queries), _SAMPLED_QUERIES)].astype(np.float32)
     scores = some_queries @ some_items.T
     rank = min(len(some_items), max(1, round(k / len(items) * len(some_items))))

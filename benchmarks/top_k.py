@@ -45,7 +45,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         fit_als(Path(folder))
         shapes = itertools.product(("random", "real"), items, WIDTHS, KS)
-        print("Time as a multiple of the bare product: median of 5 rounds (fastest to slowest).")
+        print("Time as a multiple of the bare product: median of the 5 rounds' ratios (least to most).")
         rows = [
             measure(
                 {"factors": factors, "items": n, "width": d, "k": k, "queries": N_QUERIES, "folder": folder}
@@ -75,17 +75,24 @@ def measure(cell: dict, names: tuple[str, ...] = NAMES, memory: bool = False) ->
         __file__, cell, names, environment=ENVIRONMENT, memory=memory, parallel_setup=True
     )
     if PRODUCT in results:
-        base = results[PRODUCT]["median"]
-        line = (
-            f"{cell['factors']:6} n={cell['items']:<9,} d={cell['width']:<3} k={cell['k']:<3} {base:7.4f} s"
-        )
+        add_ratios(results)
+        line = f"{cell['factors']:6} n={cell['items']:<9,} d={cell['width']:<3} k={cell['k']:<3}"
+        line += f" {results[PRODUCT]['median']:7.4f} s"
         for name, result in results.items():
-            result["ratio"] = result["median"] / base
             if name != PRODUCT:
-                spread = f"({result['low'] / base:.2f} to {result['high'] / base:.2f})"
-                line += f" | {name} {result['ratio']:.2f} {spread}"
+                low, high = result["ratio_range"]
+                line += f" | {name} {result['ratio']:.2f} ({low:.2f} to {high:.2f})"
         print(line, flush=True)
     return {key: value for key, value in cell.items() if key != "folder"} | {"results": results}
+
+
+def add_ratios(results: dict[str, dict]) -> None:
+    """Compare within each round, where both ran within seconds of each other; then take the median of rounds."""
+    base = np.array(results[PRODUCT]["seconds"])
+    for result in results.values():
+        ratios = np.array(result["seconds"]) / base
+        result["ratio"] = float(np.median(ratios))
+        result["ratio_range"] = [float(ratios.min()), float(ratios.max())]
 
 
 def measure_growth(folder: str, largest: int) -> list[dict]:
@@ -267,8 +274,8 @@ def growth_table(growth: list[dict]) -> str:
 def verdict(rows: list[dict], growth: list[dict]) -> list[str]:
     """Say for each claim whether it holds in this run."""
     others = [
-        min(result["median"] for name, result in row["results"].items() if name not in (PRODUCT, OURS))
-        / row["results"][OURS]["median"]
+        min(result["ratio"] for name, result in row["results"].items() if name not in (PRODUCT, OURS))
+        / row["results"][OURS]["ratio"]
         for row in rows
     ]
     wins = sum(other > 1 for other in others)
@@ -328,17 +335,16 @@ def draw(rows: list[dict], growth: list[dict]) -> Path:
 
 
 def draw_ratios(axis: object, factors: str, rows: list[dict]) -> None:
-    """One column per cell, one mark per contender, whiskers from the fastest to the slowest round."""
+    """One column per cell, one mark per contender, whiskers over the rounds."""
     for name in NAMES[1:]:
         results = [row["results"][name] for row in rows]
-        bases = [row["results"][PRODUCT]["median"] for row in rows]
         ratios = np.array([result["ratio"] for result in results])
-        low = ratios - [result["low"] / base for result, base in zip(results, bases, strict=True)]
-        high = [result["high"] / base for result, base in zip(results, bases, strict=True)] - ratios
+        low, high = np.array([result["ratio_range"] for result in results]).T
+        spread = [ratios - low, high - ratios]
         axis.errorbar(
             range(len(rows)),
             ratios,
-            [low, high],
+            spread,
             fmt=MARKERS[name],
             color=COLOURS[name],
             label=name,

@@ -87,7 +87,7 @@ def measure(cell: dict, names: tuple[str, ...] = NAMES, memory: bool = False) ->
 
 
 def add_ratios(results: dict[str, dict]) -> None:
-    """Compare within each round, where both ran within seconds of each other; then take the median of rounds."""
+    """Compare within each round, where all ran shortly after one another; then take the median of rounds."""
     base = np.array(results[PRODUCT]["seconds"])
     for result in results.values():
         ratios = np.array(result["seconds"]) / base

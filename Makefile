@@ -5,6 +5,7 @@ PROFILE ?= default
 NOTEBOOKS ?=
 FROM ?=
 ARGS ?=
+BENCH ?= top_k metrics recommenders
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -29,7 +30,7 @@ help:
 	@echo "make lab       open the notebooks in JupyterLab"
 	@echo "make refresh   re-execute the notebooks and store their outputs  NOTEBOOKS=\"01\""
 	@echo "make student   copies without the exercises' solutions into build/student/"
-	@echo "make bench     side by side with other libraries, in an environment of its own"
+	@echo "make bench     side by side with other libraries, in an environment of its own  BENCH=\"top_k metrics\""
 	@echo "make lock      resolve requirements.lock again from pyproject.toml"
 	@echo "make clean     remove build/ (the environment and the data stay)"
 
@@ -80,8 +81,7 @@ student: $(READY)
 	@$(BIN)/python -m recsys_lib.course student --notebooks "$(NOTEBOOKS)"
 
 bench: $(BENCH_READY)
-	@$(BENCH_VENV)/bin/python benchmarks/top_k.py
-	@$(BENCH_VENV)/bin/python benchmarks/metrics.py
+	@set -e; for name in $(BENCH); do $(BENCH_VENV)/bin/python benchmarks/$$name.py; done
 
 lock:
 	$(PYTHON) -m venv build/lock-venv

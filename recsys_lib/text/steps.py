@@ -1,0 +1,131 @@
+"""One training step: forward, backward, clipping, update; and what to say when it fails."""
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+
+import numpy as np
+import torch
+from torch import nn
+
+from recsys_lib.text.tasks import Output
+
+
+def train_step(
+    model: nn.Module, batch: dict[str, torch.Tensor], optimizer: torch.optim.Optimizer,
+    scaler: torch.amp.GradScaler, clip: float, adversarial: float, where: str, kept: str,
+) -> float:  # fmt: skip
+    """Train on one batch and return its loss; raise before any weight changes if it is no number."""
+    device = next(model.parameters()).device
+    batch = to_device(batch, device)
+    with _precision(device):
+        loss = model(**batch).loss
+    _finite(loss, "loss", where, kept)
+    scaler.scale(loss).backward()
+    if adversarial > 0:
+        _adversarial_backward(model, batch, scaler, adversarial)
+    scaler.unscale_(optimizer)
+    weights = [weight for group in optimizer.param_groups for weight in group["params"]]
+    norm = nn.utils.clip_grad_norm_(weights, clip)
+    if not scaler.is_enabled():  # the scaler itself skips a step whose gradient has overflowed
+        _finite(norm, "gradient", where, kept)
+    scaler.step(optimizer)
+    scaler.update()
+    return float(loss.detach())
+
+
+def _adversarial_backward(
+    model: nn.Module, batch: dict[str, torch.Tensor], scaler: torch.amp.GradScaler, length: float
+) -> None:
+    vectors = next((w for n, w in model.named_parameters() if n.endswith("word_embeddings.weight")), None)
+    if vectors is None or vectors.grad is None:
+        raise ValueError(
+            "adversarial training moves word vectors, and this model's are frozen: adversarial=0"
+        )
+    move = length * vectors.grad / (vectors.grad.norm() + 1e-12)
+    kept = vectors.detach().clone()
+    with torch.no_grad():
+        vectors += move
+    with _precision(vectors.device):
+        loss = model(**batch).loss
+    scaler.scale(loss).backward()
+    with torch.no_grad():
+        vectors.copy_(kept)  # subtracting the move would leave rounding behind
+
+
+def evaluate(model: nn.Module, batch: dict[str, torch.Tensor]) -> Output:
+    """Run the model without dropout and without gradients."""
+    if hasattr(model, "update_and_allocate"):
+        model = model.model  # AdaLoRA adds a penalty to the training loss
+    was_training = model.training
+    model.eval()
+    with torch.inference_mode(), _precision(next(model.parameters()).device):
+        output = model(**batch)
+    model.train(was_training)
+    return output
+
+
+def half_precision(device: torch.device) -> torch.dtype | None:
+    """Return the 16-bit type to compute in; None for none."""
+    # Only on CUDA: on a CPU half precision is emulated, 15 to 40 times slower than float32.
+    if device.type != "cuda":
+        return None
+    return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
+
+
+def _precision(device: torch.device) -> AbstractContextManager:
+    half = half_precision(device)
+    return nullcontext() if half is None else torch.autocast(device.type, dtype=half)
+
+
+@contextmanager
+def own_randomness(device: torch.device) -> Iterator[None]:
+    """Leave torch's global random numbers as they were."""
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        yield
+
+
+@contextmanager
+def training_mode(model: nn.Module) -> Iterator[None]:
+    """Switch dropout on, and afterwards off."""
+    model.train()
+    try:
+        yield
+    finally:
+        model.eval()
+
+
+def seed_step(device: torch.device, key: list[int]) -> None:
+    """Begin torch's random numbers anew, at a place that depends on nothing but `key`."""
+    number = int(np.random.default_rng(key).integers(2**62))
+    torch.default_generator.manual_seed(number)
+    if device.type == "cuda":
+        torch.cuda.manual_seed(number)
+
+
+@contextmanager
+def memory_advice(batch: dict[str, torch.Tensor]) -> Iterator[None]:
+    """Turn every way of running out of memory into a MemoryError that says what to do."""
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        full = isinstance(error, MemoryError | torch.OutOfMemoryError) or "allocate memory" in str(error)
+        if not full:
+            raise
+        shape = " × ".join(map(str, next(iter(batch.values())).shape))
+        raise MemoryError(
+            f"the memory is full at a batch of {shape} (texts × tokens). Halve batch_size, shorten the texts "
+            "by max_tokens, train adapters only (add_adapters), or take a smaller model."
+        ) from error
+
+
+def _finite(value: torch.Tensor, what: str, where: str, kept: str) -> None:
+    if not torch.isfinite(value):
+        raise FloatingPointError(
+            f"the {what} is {float(value.detach())} at {where}. The weights are those from before this "
+            f"batch.{kept} Look at these examples; a smaller rate or clip may help."
+        )
+
+
+def to_device(batch: dict[str, torch.Tensor], device: torch.device) -> dict[str, torch.Tensor]:
+    """Move a batch."""
+    return {name: value.to(device) for name, value in batch.items()}

@@ -1,0 +1,328 @@
+"""What a BERT is trained to do: guess masked words, judge a pair of texts, bring matching texts together."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn import functional as F
+from transformers import PreTrainedTokenizerBase
+
+from recsys_lib.text.batches import Tokens, tokenize
+from recsys_lib.text.encoder import TextModel, mean_of_tokens
+
+IGNORED = -100  # label of a token that is not to be guessed, as in torch's cross-entropy
+MASKED_SHARE, REPLACED_BY_MASK, REPLACED_BY_CHANCE = 0.15, 0.8, 0.1
+Batch = dict[str, torch.Tensor]
+SCALE = 20.0  # cosine similarities lie in −1 … 1; times 20 their softmax can become certain
+
+
+class Examples(Protocol):
+    """What a training loop needs to know of its data.
+
+    `lengths`, shape (n,), sorts examples into batches; `batch(rows, generator)` makes a model's inputs.
+    """
+
+    lengths: np.ndarray
+
+    def batch(self, rows: np.ndarray, generator: np.random.Generator) -> Batch: ...
+
+
+@dataclass
+class Output:
+    """A model's `loss`, averaged over the batch (None without labels), and its `logits`."""
+
+    loss: torch.Tensor | None
+    logits: torch.Tensor
+
+
+# ---- masked words
+
+
+@dataclass(frozen=True)
+class MaskedTexts:
+    """Texts in which some tokens are hidden, others each time.
+
+    Of each text 15 % of the tokens, at least one, are to be guessed: 80 % of these are shown as [MASK], 10 %
+    as a random token, 10 % as they are. Made by `masked_texts`.
+    """
+
+    tokens: Tokens
+    mask_token: int
+    special: np.ndarray
+    vocabulary: int
+
+    @property
+    def lengths(self) -> np.ndarray:
+        """Tokens per text."""
+        return self.tokens.lengths
+
+    def batch(self, rows: np.ndarray, generator: np.random.Generator) -> Batch:
+        """Return inputs and `labels`: the hidden tokens, `IGNORED` elsewhere."""
+        batch = self.tokens.batch(rows)
+        ids = batch["input_ids"].numpy()
+        free = batch["attention_mask"].numpy().astype(bool) & ~np.isin(ids, self.special)
+        # Ranking random numbers within each text hides exactly the share asked for, never nothing.
+        chance = np.where(free, generator.random(ids.shape), np.inf)
+        rank = chance.argsort(axis=1).argsort(axis=1)
+        number = np.maximum(1, np.round(MASKED_SHARE * free.sum(axis=1)))
+        hidden = free & (rank < number[:, None])
+        kind = generator.random(ids.shape)
+        shown = np.where(hidden & (kind < REPLACED_BY_MASK), self.mask_token, ids)
+        random_token = hidden & (kind >= 1 - REPLACED_BY_CHANCE)
+        shown = np.where(random_token, generator.integers(self.vocabulary, size=ids.shape), shown)
+        labels = np.where(hidden, ids, IGNORED)
+        return batch | {"input_ids": torch.from_numpy(shown), "labels": torch.from_numpy(labels)}
+
+
+class MaskedLanguageModel(nn.Module):
+    """BERT with the head that guesses words; the head looks at the hidden tokens only.
+
+    The head multiplies by the whole vocabulary. On all tokens that would cost about as much as a small BERT
+    itself; on the 15 % whose labels count it costs a sixth of that.
+
+    Parameters
+    ----------
+    text_model : TextModel
+        Loaded with `masked=True`. Training changes its weights.
+    """
+
+    def __init__(self, text_model: TextModel) -> None:
+        super().__init__()
+        if not hasattr(text_model.model, "cls"):
+            raise ValueError("load the model with masked=True: without its head it cannot guess words")
+        self.model = text_model.model
+        self.config = text_model.model.config
+        self.eval()
+
+    def forward(
+        self,
+        input_ids: torch.Tensor,
+        attention_mask: torch.Tensor,
+        token_type_ids: torch.Tensor,
+        labels: torch.Tensor | None = None,
+    ) -> Output:
+        """Return logits (n_hidden, n_vocabulary) of the tokens whose label counts; of all without labels."""
+        hidden = self.model.bert(input_ids, attention_mask, token_type_ids).last_hidden_state
+        if labels is None:
+            return Output(None, self.model.cls(hidden))
+        counts = labels != IGNORED
+        logits = self.model.cls(hidden[counts])
+        return Output(F.cross_entropy(logits, labels[counts]), logits)
+
+
+def masked_texts(
+    tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], *, max_tokens: int = 128
+) -> MaskedTexts:
+    """Prepare texts for guessing masked words.
+
+    Parameters
+    ----------
+    tokenizer : PreTrainedTokenizerBase
+        With a [MASK] token.
+    texts : sequence of str
+    max_tokens : int
+        As in `tokenize`.
+
+    References
+    ----------
+    Devlin et al. (2019), "BERT: Pre-training of Deep Bidirectional Transformers for Language Understanding".
+    """
+    tokens = tokenize(tokenizer, texts, max_tokens=max_tokens)
+    special = np.array(sorted(set(tokenizer.all_special_ids) - {tokenizer.unk_token_id}))
+    return MaskedTexts(tokens, tokenizer.mask_token_id, special, len(tokenizer))
+
+
+# ---- pairs of texts: yes or no
+
+
+@dataclass(frozen=True)
+class LabelledPairs:
+    """Pairs of texts, each with a label 0 or 1. Made by `labelled_pairs`."""
+
+    tokens: Tokens
+    labels: np.ndarray
+
+    @property
+    def lengths(self) -> np.ndarray:
+        """Tokens per pair."""
+        return self.tokens.lengths
+
+    def batch(self, rows: np.ndarray, generator: np.random.Generator) -> Batch:
+        """Return inputs and `labels`, float32 of shape (len(rows),)."""
+        return self.tokens.batch(rows) | {"labels": torch.from_numpy(self.labels[rows])}
+
+
+class PairClassifier(nn.Module):
+    """BERT over both texts at once, the mean of its token vectors, one linear unit: log-odds of label 1.
+
+    Parameters
+    ----------
+    text_model : TextModel
+        Training changes its weights.
+    dropout : float
+        Share of the mean vector set to 0 while training.
+    seed : int
+        For the weights of the linear unit.
+    """
+
+    def __init__(self, text_model: TextModel, *, dropout: float = 0.1, seed: int = 0) -> None:
+        super().__init__()
+        self.encoder = text_model.encoder
+        self.config = self.encoder.config
+        self.dropout = nn.Dropout(dropout)
+        # skip_init: torch's own start weights would draw from the global random numbers.
+        self.head = nn.utils.skip_init(nn.Linear, self.config.hidden_size, 1)
+        generator = torch.Generator().manual_seed(seed)
+        nn.init.normal_(self.head.weight, std=self.config.initializer_range, generator=generator)
+        nn.init.zeros_(self.head.bias)
+        self.to(self.encoder.device).eval()
+
+    def forward(
+        self,
+        input_ids: torch.Tensor,
+        attention_mask: torch.Tensor,
+        token_type_ids: torch.Tensor,
+        labels: torch.Tensor | None = None,
+    ) -> Output:
+        """Return logits of shape (n,), and the binary cross-entropy if there are labels."""
+        hidden = self.encoder(input_ids, attention_mask, token_type_ids).last_hidden_state
+        logits = self.head(self.dropout(mean_of_tokens(hidden, attention_mask))).squeeze(-1)
+        loss = None if labels is None else F.binary_cross_entropy_with_logits(logits.float(), labels)
+        return Output(loss, logits)
+
+
+def labelled_pairs(
+    tokenizer: PreTrainedTokenizerBase,
+    first: Sequence[str],
+    second: Sequence[str],
+    labels: Sequence[int] | np.ndarray,
+    *,
+    max_tokens: int = 128,
+) -> LabelledPairs:
+    """Prepare pairs of texts for `PairClassifier`.
+
+    Parameters
+    ----------
+    tokenizer : PreTrainedTokenizerBase
+    first, second : sequence of str, shape (n,)
+        For instance a household's text and a product's.
+    labels : array, shape (n,)
+        0 or 1.
+    max_tokens : int
+        For both texts together, as in `tokenize`.
+
+    Raises
+    ------
+    ValueError
+        If a label is not 0 or 1, or there are not as many labels as pairs.
+    """
+    labels = np.asarray(labels)
+    if labels.shape != (len(first),):
+        raise ValueError(f"{len(first)} pairs need as many labels, got an array of shape {labels.shape}")
+    wrong = ~np.isin(labels, (0, 1))
+    if wrong.any():
+        row = int(np.argmax(wrong))
+        raise ValueError(f"labels must be 0 or 1; labels[{row}] is {labels[row]!r}")
+    tokens = tokenize(tokenizer, first, second, max_tokens=max_tokens)
+    return LabelledPairs(tokens, labels.astype(np.float32))
+
+
+# ---- texts that belong together
+
+
+@dataclass(frozen=True)
+class MatchingTexts:
+    """Pairs of texts that belong together, as of two products of one basket. Made by `matching_texts`."""
+
+    first: Tokens
+    second: Tokens
+    same: np.ndarray  # shape (n, 2): equal texts have equal numbers
+
+    @cached_property
+    def lengths(self) -> np.ndarray:
+        """Tokens of the longer text of each pair."""
+        return np.maximum(self.first.lengths, self.second.lengths)
+
+    def batch(self, rows: np.ndarray, generator: np.random.Generator) -> Batch:
+        """Return the inputs of both texts, and `impossible` (n, n): which second texts are no negatives."""
+        inputs = {f"first_{k}": v for k, v in self.first.batch(rows).items()}
+        inputs |= {f"second_{k}": v for k, v in self.second.batch(rows).items()}
+        first, second = self.same[rows].T
+        # A second text equal to the row's own, or to the row's first text, is no wrong answer.
+        impossible = (second[None, :] == second[:, None]) | (second[None, :] == first[:, None])
+        np.fill_diagonal(impossible, False)
+        return inputs | {"impossible": torch.from_numpy(impossible)}
+
+
+class ContrastiveModel(nn.Module):
+    """Each text must find its partner among the partners of the whole batch.
+
+    The loss is the cross-entropy of softmax(20 · cosine) over the batch's second texts; the pair's own is
+    right, the others are the negatives. Texts that are drawn often are often negatives: the vectors learn
+    what goes with what beyond mere popularity.
+
+    Parameters
+    ----------
+    text_model : TextModel
+        Training changes its weights, so that `encode(text_model, …)` gives the new vectors afterwards.
+
+    References
+    ----------
+    Henderson et al. (2017), "Efficient Natural Language Response Suggestion for Smart Reply".
+    """
+
+    def __init__(self, text_model: TextModel) -> None:
+        super().__init__()
+        self.encoder = text_model.encoder
+        self.config = self.encoder.config
+        self.eval()
+
+    def forward(self, impossible: torch.Tensor, **inputs: torch.Tensor) -> Output:
+        """Return logits of shape (n, n), rows first texts and columns second texts, and the loss."""
+        first, second = (self._vectors(inputs, name) for name in ("first", "second"))
+        logits = (SCALE * (first @ second.T)).float().masked_fill(impossible, -torch.inf)
+        right = torch.arange(len(logits), device=logits.device)
+        return Output(F.cross_entropy(logits, right), logits)
+
+    def _vectors(self, inputs: dict[str, torch.Tensor], name: str) -> torch.Tensor:
+        own = {key.removeprefix(f"{name}_"): v for key, v in inputs.items() if key.startswith(f"{name}_")}
+        hidden = self.encoder(**own).last_hidden_state
+        return F.normalize(mean_of_tokens(hidden, own["attention_mask"]), dim=1)
+
+
+def matching_texts(
+    tokenizer: PreTrainedTokenizerBase,
+    first: Sequence[str],
+    second: Sequence[str],
+    *,
+    max_tokens: int = 128,
+) -> MatchingTexts:
+    """Prepare pairs of texts that belong together for `ContrastiveModel`.
+
+    Parameters
+    ----------
+    tokenizer : PreTrainedTokenizerBase
+    first, second : sequence of str, shape (n,)
+    max_tokens : int
+        For each text, as in `tokenize`.
+
+    Raises
+    ------
+    ValueError
+        If there are not as many second texts as first ones, or two of a pair are equal.
+    """
+    if len(first) != len(second):
+        raise ValueError(f"{len(first)} first texts need as many second ones, got {len(second)}")
+    numbers: dict[str, int] = {}
+    pairs = zip(first, second, strict=True)
+    same = np.array([[numbers.setdefault(text, len(numbers)) for text in pair] for pair in pairs])
+    twins = same[:, 0] == same[:, 1]
+    if twins.any():
+        row = int(np.argmax(twins))
+        raise ValueError(f"pair {row} is one text twice, {first[row]!r}: there is nothing to learn from it")
+    tokens = (tokenize(tokenizer, texts, max_tokens=max_tokens) for texts in (first, second))
+    return MatchingTexts(*tokens, same)

@@ -1,0 +1,333 @@
+"""Bayesian personalised ranking: factors that put what a user has above what the user has not."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import ClassVar, NamedTuple, Self
+
+import numpy as np
+import torch
+from scipy.sparse import csr_array
+from tqdm import tqdm
+
+from recsys_lib.data import Interactions
+from recsys_lib.recommenders.base import Array, Recommender, check_interactions, check_positive, merge
+from recsys_lib.recommenders.history import check_weighting
+from recsys_lib.recommenders.lists import native, similar_factors
+from recsys_lib.recommenders.weighting import weigh
+from recsys_lib.scoring import TopK, top_k
+
+_START = 0.03  # standard deviation of the first factors
+_STEPS = 32  # per epoch, at least: small data would otherwise be one step
+_DRAWS = 4  # of a negative, at most: one that turns out to be seen is drawn anew
+
+
+class Triples(NamedTuple):
+    """Users, an item each of them has, and items of which each is unseen where `unseen` says so."""
+
+    users: torch.Tensor  # (n,)
+    positives: torch.Tensor  # (n,)
+    negatives: torch.Tensor  # (n, candidates)
+    unseen: torch.Tensor  # (n, candidates)
+
+
+class Gradients(NamedTuple):
+    """Of the summed loss, by the rows of factors and biases of each triple."""
+
+    user: torch.Tensor
+    positive: torch.Tensor
+    negative: torch.Tensor
+    positive_bias: torch.Tensor
+    negative_bias: torch.Tensor
+
+
+@dataclass(eq=False)
+class BPR(Recommender):
+    """Learn ``x_ui = p_u · q_i + b_i`` such that items a user has score above items the user has not.
+
+    Minimises ``−ln σ(x_ui − x_uj) + λ/2 (‖p_u‖² + ‖q_i‖² + ‖q_j‖² + b_i² + b_j²)`` over drawn triples of a
+    user u, an item i of the user, and an item j that is not. Of some random unseen items the one with the
+    highest score is taken for j: most random items are below i already and teach nothing.
+
+    Parameters
+    ----------
+    factors : int
+    learning_rate : float
+        Of Adam.
+    regularization : float
+        λ ≥ 0.
+    epochs : int
+        Each draws as many triples as there are pairs.
+    candidates : int
+        Random unseen items that j is chosen from; 1 is the method as published.
+    scheme, half_life
+        How often a pair is drawn, in proportion to its weight, see `weighting.weigh`.
+    batch_size : int
+        Triples per step, at most; an epoch has 32 steps or more.
+    seed : int
+    progress : bool, optional
+        Show a bar; by default on a terminal only.
+
+    Attributes
+    ----------
+    user_factors_, item_factors_ : tensors, shape (n_users, factors) and (n_items, factors)
+    item_biases_ : tensor, shape (n_items,)
+
+    References
+    ----------
+    Rendle, Freudenthaler, Gantner & Schmidt-Thieme (2009), "BPR: Bayesian Personalized Ranking from Implicit
+    Feedback", UAI. Zhang, Chen, Wang & Yu (2013), "Optimizing Top-N Collaborative Filtering via Dynamic
+    Negative Item Sampling", SIGIR (the hardest of some candidates).
+    """
+
+    factors: int = 64
+    learning_rate: float = 0.003
+    regularization: float = 0.01
+    epochs: int = 10
+    candidates: int = 4
+    scheme: str = "binary"
+    half_life: float | None = None
+    batch_size: int = 16384
+    seed: int = 0
+    progress: bool | None = None
+
+    _arrays: ClassVar[tuple[str, ...]] = ("user_factors_", "item_factors_", "item_biases_")
+
+    def __post_init__(self) -> None:
+        names = "factors learning_rate epochs candidates batch_size".split()
+        check_positive(**{name: getattr(self, name) for name in names})
+        if not 0 <= self.regularization < np.inf:
+            raise ValueError(f"regularization must be a number of at least 0, got {self.regularization!r}")
+        check_weighting(self.scheme, self.half_life)
+
+    def partial_fit(self, new: Interactions, epochs: int = 5) -> Self:
+        """Go on training, with the new pairs as positives; new users and items are appended.
+
+        Parameters
+        ----------
+        new : Interactions
+        epochs : int
+            Passes over the new pairs.
+
+        Raises
+        ------
+        ValueError
+            As `fit`.
+        """
+        check_interactions(new)
+        self._check_fitted()
+        check_positive(epochs=epochs)
+        merged = merge(self.matrix_, self.users_, self.items_, new)
+        fresh_users, fresh_items = merged.n_users - len(self.users_), merged.n_items - len(self.items_)
+        users, items, biases = self._start(fresh_users, fresh_items)
+        # A new item begins as low as the rarest known one.
+        biases = biases + self.item_biases_.min() if len(self.item_biases_) else biases
+        self.user_factors_ = torch.cat([self.user_factors_, users])
+        self.item_factors_ = torch.cat([self.item_factors_, items])
+        self.item_biases_ = torch.cat([self.item_biases_, biases])
+        self._remember(merged)
+        weights, rows = weigh(new, self.scheme, self.half_life), np.diff(new.matrix.indptr)
+        users = np.repeat(merged.user_positions(new.users), rows)
+        items = merged.item_positions(new.items)[new.matrix.indices]
+        self._train(users, items, weights.data, epochs)
+        return self
+
+    def similar(self, items: np.ndarray, k: int = 10) -> TopK:
+        """List the items whose factors point in the most similar direction, by cosine; not the items."""
+        self._check_fitted()
+        return similar_factors(self.item_factors_, items, k)
+
+    def _fit(self, train: Interactions) -> None:
+        self.user_factors_, self.item_factors_, self.item_biases_ = self._start(train.n_users, train.n_items)
+        weights = weigh(train, self.scheme, self.half_life)
+        users = np.repeat(np.arange(train.n_users), np.diff(weights.indptr))
+        self._train(users, weights.indices, weights.data, self.epochs)
+
+    def _start(self, n_users: int, n_items: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        generator = torch.Generator().manual_seed(self.seed)
+        users, items = (
+            _START * torch.randn((n, self.factors), generator=generator) for n in (n_users, n_items)
+        )
+        return tuple(part.to(self._device()) for part in (users, items, torch.zeros(n_items)))
+
+    def _train(self, users: np.ndarray, items: np.ndarray, weights: np.ndarray, epochs: int) -> None:
+        parameters = self.user_factors_, self.item_factors_, self.item_biases_
+        device = self._device()
+        optimizer = torch.optim.Adam(parameters, lr=self.learning_rate, fused=device.type == "cpu")
+        seen, generator = pair_keys(self.matrix_), np.random.default_rng(self.seed)
+        n_steps = max(_STEPS, -(-len(users) // self.batch_size))
+        hidden = None if self.progress is None else not self.progress
+        for _ in tqdm(range(epochs), desc="BPR", disable=hidden):
+            chosen = drawn_by_weight(weights, generator)
+            args = users[chosen], items[chosen], seen, self.matrix_.shape[1], self.candidates
+            for triples in batches(draw_triples(*args, generator), n_steps, generator, device):
+                step(*parameters, triples, self.regularization)
+                optimizer.step()
+        for parameter in parameters:
+            parameter.grad = None
+
+    def _sides(self, users: np.ndarray) -> tuple[Array, Array]:
+        """Factors of some users and of all items, the biases as one more column."""
+        queries = self.user_factors_[torch.from_numpy(users).to(self.user_factors_.device)]
+        ones = torch.ones_like(queries[:, :1])
+        items = torch.cat([self.item_factors_, self.item_biases_[:, None]], dim=1)
+        return native(torch.cat([queries, ones], dim=1)), native(items)
+
+    def _score(self, users: np.ndarray) -> Array:
+        queries, items = self._sides(users)
+        return queries @ items.T
+
+    def _rank(self, users: np.ndarray, k: int, seen: csr_array | None) -> TopK:
+        return top_k(*self._sides(users), k, exclude=seen)
+
+
+def step(
+    users: torch.Tensor, items: torch.Tensor, biases: torch.Tensor, triples: Triples, regularization: float
+) -> None:
+    """Choose the negatives and set `.grad` of users, items and biases: the sums over a batch of triples."""
+    at = torch.nn.functional.embedding  # on a host several times faster than indexing
+    p, i = at(triples.users, users), triples.positives
+    j, weight = hardest(p, items, biases, triples)
+    by = bpr_gradients(p, at(i, items), at(j, items), biases[i], biases[j], weight, regularization)
+    touched = torch.cat([i, j])
+    users.grad = torch.zeros_like(users).index_add_(0, triples.users, by.user)
+    items.grad = torch.zeros_like(items).index_add_(0, touched, torch.cat([by.positive, by.negative]))
+    both = torch.cat([by.positive_bias, by.negative_bias])
+    biases.grad = torch.zeros_like(biases).index_add_(0, touched, both)
+
+
+def hardest(
+    p: torch.Tensor, items: torch.Tensor, biases: torch.Tensor, triples: Triples
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """The unseen candidate with the highest score, and 1; or any candidate, and 0 where all were seen."""
+    candidates, unseen = triples.negatives, triples.unseen
+    if candidates.shape[1] == 1:
+        return candidates[:, 0], unseen[:, 0].to(p.dtype)
+    scores = (torch.nn.functional.embedding(candidates, items) @ p[:, :, None])[:, :, 0] + biases[candidates]
+    best = torch.where(unseen, scores, -torch.inf).argmax(dim=1, keepdim=True)
+    return candidates.gather(1, best)[:, 0], unseen.gather(1, best)[:, 0].to(p.dtype)
+
+
+def bpr_loss(
+    p: torch.Tensor,
+    q_i: torch.Tensor,
+    q_j: torch.Tensor,
+    b_i: torch.Tensor,
+    b_j: torch.Tensor,
+    weight: torch.Tensor,
+    regularization: float,
+) -> torch.Tensor:
+    """``L = Σ −w ln σ(x) + λ/2 (‖p‖² + ‖q_i‖² + ‖q_j‖² + b_i² + b_j²)``, ``x = p · (q_i − q_j) + b_i − b_j``.
+
+    Parameters
+    ----------
+    p, q_i, q_j : tensors, shape (n, factors)
+    b_i, b_j, weight : tensors, shape (n,)
+    regularization : float
+
+    Returns
+    -------
+    tensor, shape ()
+    """
+    x = (p * (q_i - q_j)).sum(1) + b_i - b_j
+    penalty = sum(part.square().sum() for part in (p, q_i, q_j, b_i, b_j))
+    return (weight * torch.nn.functional.softplus(-x)).sum() + regularization / 2 * penalty
+
+
+def bpr_gradients(
+    p: torch.Tensor,
+    q_i: torch.Tensor,
+    q_j: torch.Tensor,
+    b_i: torch.Tensor,
+    b_j: torch.Tensor,
+    weight: torch.Tensor,
+    regularization: float,
+) -> Gradients:
+    """Gradients of `bpr_loss`, which takes the same parameters.
+
+    With ``δ = ∂(−w ln σ(x))/∂x = −w σ(−x)``: ``∂L/∂p = δ (q_i − q_j) + λ p``, ``∂L/∂q_i = δ p + λ q_i``,
+    ``∂L/∂q_j = −δ p + λ q_j``, ``∂L/∂b_i = δ + λ b_i`` and ``∂L/∂b_j = −δ + λ b_j``.
+
+    Returns
+    -------
+    Gradients
+        Each of the shape of what it belongs to.
+    """
+    apart = q_i - q_j
+    delta = -weight * torch.sigmoid(b_j - b_i - (p * apart).sum(1))
+    pull = delta[:, None] * p
+    return Gradients(
+        torch.addcmul(regularization * p, delta[:, None], apart),
+        torch.add(pull, q_i, alpha=regularization),
+        torch.sub(regularization * q_j, pull),
+        delta + regularization * b_i,
+        regularization * b_j - delta,
+    )
+
+
+def drawn_by_weight(weights: np.ndarray, generator: np.random.Generator) -> np.ndarray:
+    """As many positions as there are weights, each about in proportion to its weight, in ascending order.
+
+    Systematic sampling: evenly spaced points on the line of cumulated weights, shifted at random. A position
+    comes up as often as expected, rounded up or down; with equal weights, exactly once.
+    """
+    total = np.cumsum(weights, dtype=np.float64)
+    if not total[-1] > 0:
+        raise ValueError("all values are 0: there is no pair to draw")
+    marks = np.floor(total / total[-1] * len(weights) + generator.random()).astype(np.int64)
+    counts = np.diff(marks, prepend=0)
+    counts[-1] += len(weights) - counts.sum()  # the shift may cut one off or add one
+    return np.repeat(np.arange(len(weights)), np.maximum(counts, 0))
+
+
+def draw_triples(
+    users: np.ndarray,
+    items: np.ndarray,
+    seen: np.ndarray,
+    n_items: int,
+    candidates: int,
+    generator: np.random.Generator,
+) -> Triples:
+    """Give every pair random items to be compared with, and find out which of them the user has not seen.
+
+    Parameters
+    ----------
+    users, items : integer arrays, shape (n,)
+        Pairs, in ascending order of users: looking up is much faster in order.
+    seen : np.ndarray of int64
+        From `pair_keys`.
+    n_items, candidates : int
+    generator : np.random.Generator
+
+    Returns
+    -------
+    Triples
+        On the host. A seen item is drawn anew a few times; for who has nearly everything one may stay.
+    """
+    negatives = np.empty(len(users) * candidates, np.int64)
+    unseen, open_places = np.zeros(len(negatives), bool), np.arange(len(negatives))
+    for _ in range(_DRAWS):
+        negatives[open_places] = generator.integers(n_items, size=len(open_places))
+        keys = users[open_places // candidates].astype(np.int64) * n_items + negatives[open_places]
+        is_seen = seen[np.minimum(np.searchsorted(seen, keys), len(seen) - 1)] == keys
+        unseen[open_places] = ~is_seen
+        open_places = open_places[is_seen]
+    shape = len(users), candidates
+    parts = users.astype(np.int64), items.astype(np.int64), negatives.reshape(shape), unseen.reshape(shape)
+    return Triples(*(torch.from_numpy(part) for part in parts))
+
+
+def pair_keys(matrix: csr_array) -> np.ndarray:
+    """One number per stored pair, ``user · n_items + item``, ascending."""
+    users = np.repeat(np.arange(matrix.shape[0], dtype=np.int64), np.diff(matrix.indptr))
+    return np.sort(users * matrix.shape[1] + matrix.indices)
+
+
+def batches(
+    triples: Triples, n_batches: int, generator: np.random.Generator, device: torch.device
+) -> Iterator[Triples]:
+    """Cut triples into batches in random order, on a device."""
+    order = torch.from_numpy(generator.permutation(len(triples.users)))
+    for rows in order.tensor_split(min(n_batches, len(order))):
+        yield Triples(*(part[rows].to(device) for part in triples))

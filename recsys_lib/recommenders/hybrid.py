@@ -1,0 +1,280 @@
+"""A weighted sum of other recommenders, the weights learnt on a held-out part of train."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+import numpy as np
+import pandas as pd
+
+from recsys_lib.data import Interactions
+from recsys_lib.data.interactions import Split, discovery
+from recsys_lib.metrics import ranking_metrics
+from recsys_lib.recommenders.base import Array, Recommender, check_interactions, check_positive
+from recsys_lib.recommenders.holdout import hold_out_last, hold_out_random
+from recsys_lib.recommenders.parts import (
+    best_columns,
+    check_parts,
+    fit_parts,
+    load_with_parts,
+    save_with_parts,
+    score_blocks,
+    standardise,
+)
+
+HOLDOUTS = ("time", "random")
+CUTOFF = 10  # the k of the NDCG that weights are chosen by
+_GAIN = 5e-4  # of NDCG: a weight that brings less is taken for chance
+_STEPS = (0.0, 0.25, 0.5, 0.7, 0.85, 1.2, 1.5, 2.0, 4.0)
+
+
+@dataclass(eq=False)
+class Hybrid(Recommender):
+    """Blend recommenders: ``score(u, i) = Σ_p w_p · (s_p(u, i) − mean_u) / std_u``.
+
+    Scores of different models have different scales. Each part's scores are therefore brought to mean 0 and
+    standard deviation 1 over the items of a user before they are added. The weights are not guessed: `fit`
+    holds out a part of train, fits the parts on the rest, takes the weights with the highest NDCG@10 on what
+    was held out, and then fits the parts on all of train. Test data plays no role in that.
+
+    Parameters
+    ----------
+    parts : sequence of Recommender
+        Not fitted; they are copied, not changed.
+    task : {"all", "discovery"}
+        Whether weights are chosen for lists with items the user had before, or for new items only. The best
+        weights of the two differ.
+    holdout : {"time", "random"}
+        "time" holds out the last `days`; "random" a `share` of each item's pairs, for data whose test is
+        drawn in that way.
+    days : float
+    share : float
+        Between 0 and 1.
+    candidates : int
+        Best items of each part among which the weights are compared.
+    seed : int
+        Of the random holdout.
+
+    Attributes
+    ----------
+    parts_ : list of Recommender
+        Fitted.
+    weights_ : np.ndarray, shape (n_parts,)
+        Not negative; they add up to 1.
+    held_out_ndcg_ : np.ndarray, shape (n_parts + 1,)
+        NDCG@10 on the held-out part: of every part alone, and of the blend. NaN, with equal weights, where
+        train is too small to hold out anything that a known user had.
+
+    References
+    ----------
+    Burke (2002), "Hybrid Recommender Systems: Survey and Experiments", User Modeling and User-Adapted
+    Interaction 12(4): the "weighted" hybrid.
+    """
+
+    parts: Sequence[Recommender] = ()
+    task: str = "all"
+    holdout: str = "time"
+    days: float = 30.0
+    share: float = 0.25
+    candidates: int = 100
+    seed: int = 0
+
+    _arrays: ClassVar[tuple[str, ...]] = ("weights_", "held_out_ndcg_")
+
+    def __post_init__(self) -> None:
+        check_parts(self.parts, self.task)
+        if self.holdout not in HOLDOUTS:
+            raise ValueError(f"holdout must be one of {HOLDOUTS}, got {self.holdout!r}")
+        check_positive(days=self.days, candidates=self.candidates)
+        if not 0 < self.share < 1:
+            raise ValueError(f"share must lie between 0 and 1, got {self.share!r}")
+
+    def fit(self, train: Interactions, validation: Interactions | None = None) -> Self:
+        """Learn weights and parts.
+
+        Parameters
+        ----------
+        train : Interactions
+        validation : Interactions, optional
+            What to choose the weights by instead of a part of `train`: of the same users and items. The parts
+            are then fitted on `train` once.
+
+        Returns
+        -------
+        Self
+
+        Raises
+        ------
+        ValueError
+            As every `fit`; if `validation` has other users or items; if times are needed and missing.
+        """
+        check_interactions(train)
+        if validation is not None:
+            check_interactions(validation)
+            if not (validation.users.equals(train.users) and validation.items.equals(train.items)):
+                raise ValueError("validation must have the users and items of train, in the same order")
+        self._validation = validation
+        try:
+            return super().fit(train)
+        finally:
+            del self._validation
+
+    def partial_fit(self, new: Interactions) -> Self:
+        """Pass new interactions on to the parts; weights stay as they are until the next `fit`.
+
+        Raises
+        ------
+        ValueError
+            If a part cannot take new interactions.
+        """
+        check_interactions(new)
+        self._check_fitted()
+        fixed = [type(part).__name__ for part in self.parts_ if not hasattr(part, "partial_fit")]
+        if fixed:
+            raise ValueError(f"{fixed[0]} has no partial_fit: call fit on all interactions instead")
+        for part in self.parts_:
+            part.partial_fit(new)
+        first = self.parts_[0]
+        self.matrix_, self.users_, self.items_ = first.matrix_, first.users_, first.items_
+        return self
+
+    def explain(self, user: int, item: int) -> pd.DataFrame:
+        """Split a score into what each part adds to it.
+
+        Returns
+        -------
+        pandas.DataFrame
+            Columns `part` (name of the class), `weight`, `standard_score` and `contribution` (their product);
+            contributions add up to the score.
+        """
+        users, known = self._positions(np.array([user]))
+        if not known.all():
+            raise ValueError(f"user {user} has no history to explain a score by")
+        if not 0 <= item < len(self.items_):
+            raise ValueError(f"item must be between 0 and {len(self.items_) - 1}, got {item}")
+        standard = [float(standardise(part.score(users))[0, item]) for part in self.parts_]
+        names = [type(part).__name__ for part in self.parts_]
+        table = pd.DataFrame({"part": names, "weight": self.weights_, "standard_score": standard})
+        return table.assign(contribution=table["weight"] * table["standard_score"])
+
+    def save(self, folder: str | Path) -> None:
+        """Store weights and parts together; see `Recommender.save`."""
+        save_with_parts(self, folder)
+
+    @classmethod
+    def load(cls, folder: str | Path, device: str = "cpu") -> Self:
+        """Read what `save` stored; see `Recommender.load`."""
+        return load_with_parts(cls, folder, device)
+
+    def _fit(self, train: Interactions) -> None:
+        if self._validation is not None:
+            self.parts_ = fit_parts(self.parts, train, self.device)
+            self._learn(self.parts_, Split(train, self._validation))
+            return
+        split = self._hold_out(train)
+        if split is None:
+            self._take_equal_weights()
+        else:
+            self._learn(fit_parts(self.parts, split.train, self.device), split)
+        self.parts_ = fit_parts(self.parts, train, self.device)
+
+    def _hold_out(self, train: Interactions) -> Split | None:
+        """A part of train to choose by, or None where train is too small for that."""
+        if self.holdout == "time":
+            split = hold_out_last(train, self.days)
+        else:
+            split = hold_out_random(train, self.share, self.seed)
+        return split if split.train.matrix.nnz and split.test.matrix.nnz else None
+
+    def _learn(self, parts: list[Recommender], split: Split) -> None:
+        relevant = split.test.matrix if self.task == "all" else discovery(split)
+        users = np.flatnonzero((np.diff(relevant.indptr) > 0) & (np.diff(split.train.matrix.indptr) > 0))
+        if not len(users):
+            self._take_equal_weights()
+            return
+        seen = split.train.matrix if self.task == "discovery" else None
+        ids, scores = _candidates(parts, users, self.candidates, seen)
+        self.weights_, self.held_out_ndcg_ = choose_weights(ids, scores, relevant[users])
+
+    def _take_equal_weights(self) -> None:
+        self.weights_ = np.full(len(self.parts), 1 / len(self.parts))
+        self.held_out_ndcg_ = np.full(len(self.parts) + 1, np.nan)
+
+    def _score(self, users: np.ndarray) -> Array:
+        return sum(
+            float(weight) * standardise(part.score(users))
+            for weight, part in zip(self.weights_, self.parts_, strict=True)
+        )
+
+
+def choose_weights(ids: np.ndarray, scores: np.ndarray, relevant: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Search the non-negative weights with the highest NDCG@10, one coordinate at a time.
+
+    NDCG depends on the order only and has no useful gradient. The search starts at the best part alone, tries
+    for one weight after the other a few multiples and a few fresh values, keeps what is better, and stops
+    when a round changes nothing: never worse on the held-out part than its best part.
+
+    Parameters
+    ----------
+    ids : int array, shape (n_users, n_candidates)
+        Items, ascending; −1 marks empty places.
+    scores : float32 array, shape (n_parts, n_users, n_candidates)
+        −inf in empty places.
+    relevant : sparse, shape (n_users, n_items)
+
+    Returns
+    -------
+    weights : float64 array, shape (n_parts,)
+        They add up to 1.
+    ndcg : float64 array, shape (n_parts + 1,)
+        Of every part alone, and of the blend.
+    """
+
+    def quality(weights: np.ndarray) -> float:
+        blended = sum(w * part for w, part in zip(weights.astype(np.float32), scores, strict=True) if w)
+        best = np.argsort(-blended, axis=1, kind="stable")[:, :CUTOFF]
+        lists = np.take_along_axis(ids, best, axis=1)
+        if lists.shape[1] < CUTOFF:
+            lists = np.pad(lists, ((0, 0), (0, CUTOFF - lists.shape[1])), constant_values=-1)
+        return ranking_metrics(lists, relevant, CUTOFF)["ndcg"]
+
+    alone = np.array([quality(unit) for unit in np.eye(len(scores))])
+    weights, best = np.eye(len(scores))[alone.argmax()], alone.max()
+    for _ in range(10):
+        before = best
+        for part in range(len(scores)):
+            tried = weights[part] * np.array(_STEPS) if weights[part] else np.array([0.03, 0.1, 0.3, 1.0])
+            for value in tried:
+                changed = np.where(np.arange(len(scores)) == part, value, weights)
+                if not changed.any():
+                    continue
+                changed /= changed.sum()
+                found = quality(changed)
+                if found > best + _GAIN:
+                    weights, best = changed, found
+        if best <= before:
+            break
+    return weights, np.append(alone, best)
+
+
+def _candidates(
+    parts: Sequence[Recommender], users: np.ndarray, count: int, seen: Any
+) -> tuple[np.ndarray, np.ndarray]:
+    """The best items of every part, each once and in ascending order, and what all parts say about them."""
+    ids, scores = [], []
+    for block, standard in score_blocks(parts, users):
+        excluded = None if seen is None else seen[block].toarray() > 0
+        chosen = np.sort(np.hstack([best_columns(part, count, excluded) for part in standard]), axis=1)
+        empty = np.zeros(chosen.shape, bool)
+        empty[:, 1:] = chosen[:, 1:] == chosen[:, :-1]
+        if excluded is not None:
+            empty |= np.take_along_axis(excluded, chosen, axis=1)
+        taken = np.stack([np.take_along_axis(part, chosen, axis=1) for part in standard])
+        taken[:, empty] = -np.inf
+        chosen[empty] = -1
+        ids.append(chosen)
+        scores.append(taken)
+    return np.concatenate(ids), np.concatenate(scores, axis=1)

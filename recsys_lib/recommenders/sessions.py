@@ -1,0 +1,128 @@
+"""EASE that knows which items a user handled in one sitting."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+import pandas as pd
+import torch
+from scipy.sparse import csr_array
+
+from recsys_lib.data import Interactions
+from recsys_lib.recommenders.base import Array, Recommender, check_positive
+from recsys_lib.recommenders.ease import gram, invert
+from recsys_lib.recommenders.weighting import SCHEMES, seconds, weigh
+
+
+@dataclass(eq=False)
+class SessionEASE(Recommender):
+    """EASE in which two items of a user count as a pair the more, the closer in time they were handled.
+
+    EASE learns B from the Gram matrix ``G_ij = Σ_u x_ui x_uj``: with ``P = (G + λ I)⁻¹``,
+    ``B_ji = −P_ji / P_ii`` and ``diag(B) = 0``. Here
+
+    ``G_ij = Σ_u x_ui x_uj · ((1 − share) + share · exp(−|t_ui − t_uj| / scale))``.
+
+    Items that users handle one after the other, a page of a catalogue or a series of films, belong together
+    more than two items of a year. The factor is a kernel over time, so the matrix stays positive
+    semidefinite. Scores are ``x_u B`` as before: when the wanted item will be handled is not known.
+
+    Parameters
+    ----------
+    regularization : float
+        λ > 0; larger values trust co-occurrence less.
+    share : float
+        From 0, which is EASE, to 1.
+    scale : float
+        In seconds: at this distance a pair's closeness has fallen to 1/e.
+    scheme, half_life
+        What the entries of x are; see `recsys_lib.recommenders.weighting.weigh`.
+
+    Notes
+    -----
+    Inverts a matrix of n_items × n_items, whatever the number of users: for some thousand items.
+
+    References
+    ----------
+    Steck (2019), "Embarrassingly Shallow Autoencoders for Sparse Data", WWW, for the closed form.
+    """
+
+    regularization: float = 200.0
+    share: float = 0.5
+    scale: float = 300.0
+    scheme: str = "binary"
+    half_life: float | None = None
+
+    _arrays: ClassVar[tuple[str, ...]] = ("history_", "weights_")
+
+    def __post_init__(self) -> None:
+        check_positive(regularization=self.regularization, scale=self.scale)
+        if not 0 <= self.share <= 1:
+            raise ValueError(f"share must lie between 0 and 1, got {self.share!r}")
+        if self.scheme not in SCHEMES:
+            raise ValueError(f"scheme must be one of {SCHEMES}, got {self.scheme!r}")
+
+    def explain(self, user: int, item: int, n: int | None = None) -> pd.DataFrame:
+        """Split a score into what each item of the user's history adds to it.
+
+        Returns
+        -------
+        pandas.DataFrame
+            Columns `item` (position) and `contribution`, ``x_uj B_ji``, highest first; the first `n` rows,
+            by default all, which add up to the score.
+        """
+        users, known = self._positions(np.array([user]))
+        if not known.all():
+            raise ValueError(f"user {user} has no history to explain a score by")
+        if not 0 <= item < len(self.items_):
+            raise ValueError(f"item must be between 0 and {len(self.items_) - 1}, got {item}")
+        history = self.history_[users]
+        effects = self.weights_[:, item].cpu().numpy()[history.indices]
+        table = pd.DataFrame({"item": history.indices, "contribution": history.data * effects})
+        return table.sort_values("contribution", ascending=False, kind="stable", ignore_index=True)[:n]
+
+    def _fit(self, train: Interactions) -> None:
+        if train.events is None:
+            raise ValueError("sessions need the times of events: build Interactions with time=…")
+        self.history_ = weigh(train, self.scheme, self.half_life)
+        together = gram(self.history_.T.tocsr())
+        together *= 1 - self.share
+        together += self.share * close_pairs(train, self.history_, self.scale)
+        together[np.diag_indices_from(together)] += self.regularization
+        weights = invert(together, self._device())
+        weights /= -weights.diagonal()
+        self.weights_ = torch.as_tensor(weights).float().fill_diagonal_(0).to(self._device())
+
+    def _score(self, users: np.ndarray) -> Array:
+        histories = self.history_[users].toarray()
+        if self._device().type == "cpu":  # NumPy's products are the faster ones there
+            return histories @ self.weights_.numpy()
+        return torch.from_numpy(histories).to(self._device()) @ self.weights_
+
+
+def close_pairs(train: Interactions, weights: csr_array, scale: float) -> np.ndarray:
+    """Sum over users of ``x_ui x_uj exp(−|t_ui − t_uj| / scale)``, t being the latest time of a pair.
+
+    Parameters
+    ----------
+    train : Interactions
+        With `events`.
+    weights : csr_array, shape (n_users, n_items)
+        x, with the stored pairs of ``train.matrix``.
+    scale : float
+        In seconds.
+
+    Returns
+    -------
+    np.ndarray of float64, shape (n_items, n_items)
+    """
+    last = train.events.drop_duplicates(["user", "item"], keep="last").sort_values(["user", "item"])
+    times = seconds(last["time"])
+    sums = np.zeros((train.n_items, train.n_items))
+    for start, stop in zip(weights.indptr[:-1], weights.indptr[1:], strict=True):
+        items, values, moments = weights.indices[start:stop], weights.data[start:stop], times[start:stop]
+        closeness = np.exp(-np.abs(moments[:, None] - moments) / scale)
+        sums[np.ix_(items, items)] += values[:, None] * closeness * values
+    return sums

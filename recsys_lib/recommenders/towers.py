@@ -1,0 +1,162 @@
+"""What the two towers are made of: pooled histories, item vectors, and a softmax over drawn items."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from scipy.sparse import csr_array, issparse
+from torch.nn.functional import embedding, embedding_bag
+
+Features = csr_array | np.ndarray
+Placed = torch.Tensor | tuple[torch.Tensor, ...]  # features on a device: dense, or the parts of a csr_array
+
+_HIDDEN = 0.5  # share of a history that a step hides, to ask for it
+_LENGTH_POWER = 0.75  # 0 adds a history's vectors up, 1 averages them; chosen on validation
+
+
+class Histories(NamedTuple):
+    """Items of some users, row after row, as `embedding_bag` wants them."""
+
+    items: torch.Tensor  # (n_entries,)
+    starts: torch.Tensor  # (n_users,)
+    weights: torch.Tensor  # (n_entries,)
+    users: torch.Tensor  # (n_users,)
+
+
+class Towers(NamedTuple):
+    """All that is learnt; a part that is switched off has width 0."""
+
+    items: torch.Tensor  # (n_items, factors)
+    item_bias: torch.Tensor  # (n_items, 1)
+    features: torch.Tensor  # (n_features, factors): what a feature adds to the vector of an item
+    feature_bias: torch.Tensor  # (n_features, 1)
+    users: torch.Tensor  # (n_users, factors or 0)
+
+
+def item_tower(towers: Towers, features: Placed) -> tuple[torch.Tensor, torch.Tensor]:
+    """Vectors and biases of all items, shape (n_items, factors) and (n_items, 1)."""
+    if not len(towers.features):
+        return towers.items, towers.item_bias
+    both = torch.cat([towers.features, towers.feature_bias], dim=1)
+    if isinstance(features, tuple):
+        columns, starts, values = features
+        added = embedding_bag(columns, both, starts, mode="sum", per_sample_weights=values)
+    else:
+        added = features @ both
+    return towers.items + added[:, :-1], towers.item_bias + added[:, -1:]
+
+
+def user_tower(towers: Towers, vectors: torch.Tensor, shown: Histories) -> torch.Tensor:
+    """Vectors of users: their items' vectors, added up by weight, and their own; shape (n_users, factors)."""
+    pooled = embedding_bag(shown.items, vectors, shown.starts, mode="sum", per_sample_weights=shown.weights)
+    if not towers.users.shape[1]:
+        return pooled
+    known = (shown.users >= 0)[:, None]
+    return pooled + embedding(shown.users.clamp(min=0), towers.users) * known
+
+
+def sampled_softmax(logits: torch.Tensor, log_q: torch.Tensor) -> torch.Tensor:
+    """Loss of a softmax over all items, estimated from items drawn with known frequencies.
+
+    With n candidates, drawn with frequency q_j, ``Σ_j e^{s_j} / (n q_j)`` estimates the sum over all items;
+    that is, log q_j is subtracted from the score. Without it, popular items, drawn more often, would be
+    pushed down more often. The candidates are in-batch: what the other rows ask for.
+
+    Parameters
+    ----------
+    logits : tensor, shape (n_users, n_users · positives)
+        Scores s; the first `positives` columns are what the first row asks for, and so on.
+    log_q : tensor, shape (n_users · positives,)
+        Log of the frequency with which the item of a column is drawn. Zeros: no correction.
+
+    Returns
+    -------
+    tensor, shape ()
+        Mean of −log softmax over all (user, positive) pairs, up to a constant.
+
+    References
+    ----------
+    Bengio & Senécal (2008), "Adaptive Importance Sampling to Accelerate Training of a Neural Probabilistic
+    Language Model". Yi et al. (2019), equation 4.
+    """
+    n_users = len(logits)
+    own = logits.view(n_users, n_users, -1).diagonal(dim1=0, dim2=1)  # (positives, n_users)
+    return torch.logsumexp(logits - log_q, dim=1).mean() - own.mean()
+
+
+def hide(
+    weights: csr_array,
+    users: np.ndarray,
+    positives: int,
+    generator: np.random.Generator,
+    device: torch.device,
+) -> tuple[Histories, torch.Tensor]:
+    """Hide half of each history, at random, and draw from the hidden half by weight, with replacement.
+
+    Parameters
+    ----------
+    weights : csr_array, shape (n, n_items)
+        Histories, none of them empty.
+    users : integer array, shape (n,)
+        Whose they are.
+    positives : int
+        Draws per user.
+
+    Returns
+    -------
+    Histories
+        What is still shown. A history of one item is empty then.
+    tensor of int64, shape (n · positives,)
+        Items drawn, user after user.
+    """
+    counts, last = np.diff(weights.indptr), weights.indptr[1:] - 1
+    hidden = generator.random(weights.nnz) < _HIDDEN
+    hidden[weights.indptr[:-1] + (generator.random(len(counts)) * counts).astype(np.int64)] = True
+    mass = np.cumsum(np.where(hidden, weights.data, 0), dtype=np.float64)
+    edges = np.concatenate([[0], mass[last]])
+    draws = edges[:-1, None] + generator.random((len(counts), positives)) * np.diff(edges)[:, None]
+    drawn = np.minimum(np.searchsorted(mass, draws, side="right"), last[:, None])
+    asked = torch.from_numpy(weights.indices[drawn.ravel()].astype(np.int64))
+    starts = np.concatenate([[0], np.cumsum(~hidden)])[weights.indptr]
+    shown = csr_array((weights.data[~hidden], weights.indices[~hidden], starts), shape=weights.shape)
+    return histories_of(shown, users, device), asked.to(device)
+
+
+def histories_of(weights: csr_array, users: np.ndarray, device: torch.device) -> Histories:
+    """Histories as tensors on a device, their weights scaled for pooling."""
+    items, starts = weights.indices.astype(np.int64), weights.indptr[:-1].astype(np.int64)
+    parts = items, starts, pooling_weights(weights), users.astype(np.int64)
+    return Histories(*(torch.from_numpy(part).to(device) for part in parts))
+
+
+def pooling_weights(weights: csr_array) -> np.ndarray:
+    """``w_ui / (Σ_i w_ui)^¾``: between a sum, that grows with the history, and a mean, that forgets how long.
+
+
+    Shape (n_entries,), float32, in the order of the stored entries.
+    """
+    totals, rows = _totals(weights)
+    return (weights.data / np.maximum(totals, 1e-12)[rows] ** _LENGTH_POWER).astype(np.float32)
+
+
+def asked_for(weights: csr_array) -> np.ndarray:
+    """How often each item is drawn by `hide`, if every user is asked equally often; adds up to 1."""
+    totals, rows = _totals(weights)
+    shares = weights.data / np.maximum(totals, 1e-12)[rows]
+    return np.bincount(weights.indices, shares, weights.shape[1]) / max(1, np.count_nonzero(totals))
+
+
+def _totals(weights: csr_array) -> tuple[np.ndarray, np.ndarray]:
+    """Sum of each row, and the row of each entry."""
+    rows = np.repeat(np.arange(weights.shape[0]), np.diff(weights.indptr))
+    return np.bincount(rows, weights.data, weights.shape[0]), rows
+
+
+def placed(features: Features, device: torch.device) -> Placed:
+    """Features on a device: a dense tensor, or columns, starts and values of a sparse matrix."""
+    if not issparse(features):
+        return torch.from_numpy(features).to(device)
+    parts = features.indices.astype(np.int64), features.indptr[:-1].astype(np.int64), features.data
+    return tuple(torch.from_numpy(part).to(device) for part in parts)

@@ -1,0 +1,275 @@
+"""Explicit ratings: against loops, finite differences and scikit-learn's idea of a ridge regression."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from scipy.sparse import csr_array
+from sklearn.exceptions import NotFittedError
+from torch._subclasses.fake_tensor import FakeTensorMode
+
+from recsys_lib.data import Interactions
+from recsys_lib.recommenders.biased_mf import BiasedMF, biases, ridge
+
+SETTINGS = {"factors": 3, "regularization": 0.4, "bias_regularization": 0.2, "progress": False}
+
+
+def ratings(n_users=14, n_items=11, seed=0):
+    """Ratings 1 … 5; user 2 and item 5 have none."""
+    generator = np.random.default_rng(seed)
+    dense = generator.integers(1, 6, (n_users, n_items)) * (generator.random((n_users, n_items)) < 0.6)
+    dense[2], dense[:, 5] = 0, 0
+    return of(dense)
+
+
+def of(dense, users=None, items=None):
+    matrix = csr_array(np.asarray(dense, np.float32))
+    n_users, n_items = matrix.shape
+    users = pd.RangeIndex(n_users) if users is None else pd.Index(users)
+    return Interactions(matrix, users, pd.RangeIndex(n_items) if items is None else pd.Index(items))
+
+
+def parts_of(model):
+    names = ("user_biases_", "item_biases_", "user_factors_", "item_factors_")
+    return [getattr(model, name).numpy().astype(np.float64) for name in names]
+
+
+def loss(dense, mean, parts, model):
+    """The objective of the class's docstring, one rating after another."""
+    b_u, b_i, p, q = parts
+    total = 0.0
+    for u, i in zip(*np.nonzero(dense), strict=True):
+        total += (dense[u, i] - mean - b_u[u] - b_i[i] - p[u] @ q[i]) ** 2
+    for bias, factors, counts in ((b_u, p, (dense > 0).sum(1)), (b_i, q, (dense > 0).sum(0))):
+        for row, count in enumerate(counts):
+            penalty = (
+                model.bias_regularization * bias[row] ** 2
+                + model.regularization * factors[row] @ factors[row]
+            )
+            total += np.sqrt(max(count, 1)) * penalty
+    return total
+
+
+def brute_force(dense, model):
+    """The same alternation with loops and a general solver, in float64."""
+    mean = dense[dense > 0].mean()
+    n_users, n_items = dense.shape
+    generator = torch.Generator().manual_seed(model.seed)
+    q = 0.1 * torch.randn((n_items, model.factors), generator=generator).numpy().astype(np.float64)
+    b_i, b_u, p = np.zeros(n_items), np.zeros(n_users), np.zeros((n_users, model.factors))
+    penalty = np.diag([model.bias_regularization] + [model.regularization] * model.factors)
+
+    def solve(row, others, bias, factors):
+        rated = np.flatnonzero(row)
+        x = np.column_stack([np.ones(len(rated)), factors[rated]])
+        system = x.T @ x + np.sqrt(max(len(rated), 1)) * penalty
+        return np.linalg.solve(system, x.T @ (row[rated] - mean - bias[rated]))
+
+    for _ in range(model.iterations):
+        for u in range(n_users):
+            w = solve(dense[u], n_items, b_i, q)
+            b_u[u], p[u] = w[0], w[1:]
+        for i in range(n_items):
+            w = solve(dense[:, i], n_users, b_u, p)
+            b_i[i], q[i] = w[0], w[1:]
+    return b_u, b_i, p, q
+
+
+def test_equals_a_brute_force_alternation():
+    train = ratings()
+    model = BiasedMF(**SETTINGS, iterations=4).fit(train)
+    for found, wanted in zip(parts_of(model), brute_force(train.matrix.toarray(), model), strict=True):
+        np.testing.assert_allclose(found, wanted, rtol=2e-3, atol=2e-4)
+        assert np.abs(wanted).max() > 0.1
+
+
+def test_no_step_in_any_direction_lowers_the_loss():
+    train = ratings()
+    dense = train.matrix.toarray().astype(np.float64)
+    model = BiasedMF(**SETTINGS, iterations=600).fit(train)
+    parts, step = parts_of(model), 1e-4
+    mean = dense[dense > 0].mean()
+
+    def slopes(at):
+        found = []
+        for place, part in enumerate(at):
+            for index in np.ndindex(part.shape):
+                moved = []
+                for sign in (1, -1):
+                    other = [piece.copy() for piece in at]
+                    other[place][index] += sign * step
+                    moved.append(loss(dense, mean, other, model))
+                found.append((moved[0] - moved[1]) / (2 * step))
+        return np.abs(found).max()
+
+    # Elsewhere the slope is large: the bound below says something.
+    assert slopes([part + 0.05 for part in parts]) > 1
+    assert slopes(parts) < 0.02
+
+
+def test_every_iteration_lowers_the_loss():
+    train = ratings()
+    dense = train.matrix.toarray().astype(np.float64)
+    mean = dense[dense > 0].mean()
+    models = [BiasedMF(**SETTINGS, iterations=n).fit(train) for n in (1, 2, 4, 8)]
+    losses = [loss(dense, mean, parts_of(model), model) for model in models]
+    assert (np.diff(losses) < 0).all()
+
+
+def test_biases_minimise_their_loss():
+    train = ratings()
+    dense = train.matrix.toarray().astype(np.float64)
+    found = biases(train, user_damping=3.0, item_damping=2.0, sweeps=200)
+    # The same as one least-squares problem: a row per rating, and a row per damped bias.
+    users, items = np.nonzero(dense)
+    n = len(users)
+    design = np.zeros((n, sum(dense.shape)))
+    design[np.arange(n), users] = design[np.arange(n), dense.shape[0] + items] = 1
+    damping = np.diag(np.sqrt([3.0] * dense.shape[0] + [2.0] * dense.shape[1]))
+    target = np.concatenate([dense[users, items] - dense[users, items].mean(), np.zeros(len(damping))])
+    wanted = np.linalg.lstsq(np.vstack([design, damping]), target)[0]
+    np.testing.assert_allclose(np.concatenate([found.user, found.item]), wanted, rtol=1e-5, atol=1e-6)
+    expected = found.mean + found.user[1] + found.item[4]
+    np.testing.assert_allclose(found.predict(np.array([1]), np.array([4])), expected)
+    np.testing.assert_allclose(found.predict(np.array([-1, 1]), np.array([4, -1])),
+                               [found.mean + found.item[4], found.mean + found.user[1]])  # fmt: skip
+
+
+def test_predictions_find_withheld_ratings():
+    generator = np.random.default_rng(1)
+    taste, kind = generator.normal(size=(60, 2)), generator.normal(size=(40, 2))
+    true = np.clip(3 + generator.normal(size=60)[:, None] * 0.5 + taste @ kind.T, 1, 5)
+    shown = generator.random(true.shape) < 0.6
+    train = of(true * shown)
+    model = BiasedMF(4, 0.3, 0.1, iterations=20, progress=False).fit(train)
+    users, items = np.nonzero(~shown)
+    base = biases(train).predict(users, items)
+    error, plain = (np.sqrt(np.mean((p - true[~shown]) ** 2)) for p in (model.predict(users, items), base))
+    assert error < 0.35
+    assert plain > 0.8
+
+
+def test_predictions_are_scores_within_the_scale():
+    model = BiasedMF(**SETTINGS).fit(ratings())
+    users, items = np.indices(model.matrix_.shape).reshape(2, -1)
+    known = users != 2
+    scores = model.score()[users[known], items[known]]
+    predicted = model.predict(users[known], items[known])
+    np.testing.assert_allclose(predicted, np.clip(scores, 1, 5), rtol=1e-5)
+    b_u, b_i, p, q = parts_of(model)
+    wanted = model.mean_ + b_u[users] + b_i[items] + np.einsum("nf,nf->n", p[users], q[items])
+    np.testing.assert_allclose(scores, wanted[known], rtol=1e-4)
+    assert (np.abs(scores - np.clip(scores, 1, 5)) > 0).any()
+
+
+def test_of_the_unknown_only_the_known_bias_is_left():
+    model = BiasedMF(**SETTINGS).fit(ratings())
+    b_u, b_i, _, _ = parts_of(model)
+    mean = float(model.mean_)
+    # (−1, i), (u, −1), (−1, −1), and a user and an item without ratings.
+    found = model.predict(np.array([-1, 4, -1, 2, 4]), np.array([3, -1, -1, 3, 5]))
+    wanted = [mean + b_i[3], mean + b_u[4], mean, mean + b_i[3], mean + b_u[4]]
+    np.testing.assert_allclose(found, wanted, rtol=1e-5)
+    assert b_u[2] == b_i[5] == 0
+    assert min(abs(b_u[4]), abs(b_i[3])) > 0.01
+
+
+def test_new_ratings_are_solved_for():
+    train = ratings()
+    model = BiasedMF(**SETTINGS, iterations=50).fit(train)
+    before = parts_of(model)
+    new = of([[4, 1, 0], [0, 2, 5]], users=[99, 0], items=[1, 3, 77])
+    model.partial_fit(new)
+    assert model.matrix_.shape == (15, 12)
+    # A user with new ratings: as the brute force would solve with the items as they were.
+    rated = {1: 4.0, 3: 1.0}
+    x = np.column_stack([np.ones(2), before[3][[1, 3]]])
+    penalty = np.sqrt(2) * np.diag([0.2, 0.4, 0.4, 0.4])
+    left = np.array([*rated.values()]) - float(model.mean_) - before[1][[1, 3]]
+    wanted = np.linalg.solve(x.T @ x + penalty, x.T @ left)
+    after = parts_of(model)
+    np.testing.assert_allclose(after[0][14], wanted[0], rtol=1e-3)
+    np.testing.assert_allclose(after[2][14], wanted[1:], rtol=1e-3, atol=1e-5)
+    np.testing.assert_array_equal(after[2][5], before[2][5])  # who has nothing new stays
+    assert not np.allclose(after[3][11], 0)  # the new item
+
+
+def test_a_new_rating_replaces_the_old_one():
+    train = ratings()
+    dense = train.matrix.toarray()
+    user, item = (int(place) for place in np.argwhere(dense > 0)[7])
+    model = BiasedMF(**SETTINGS).fit(train)
+    again = np.zeros_like(dense)
+    again[user, item] = 6 - dense[user, item] or 1
+    model.partial_fit(of(again))
+    assert model.matrix_[user, item] == again[user, item]
+    assert model.matrix_.nnz == train.matrix.nnz
+
+
+def test_reasons_add_up():
+    model = BiasedMF(**SETTINGS).fit(ratings())
+    table = model.explain(4, 3)
+    assert set(table["reason"]) == {"mean", "user's bias", "item's bias", "match of factors"}
+    np.testing.assert_allclose(table["contribution"].sum(), model.score(np.array([4]))[0, 3], rtol=1e-5)
+    with pytest.raises(ValueError, match="no history"):
+        model.explain(2, 3)
+
+
+def test_similar_items_by_cosine():
+    model = BiasedMF(**SETTINGS).fit(ratings())
+    q = model.item_factors_.numpy()
+    cosine = (q @ q[4]) / np.maximum(np.linalg.norm(q, axis=1) * np.linalg.norm(q[4]), 1e-12)
+    cosine[4] = -np.inf
+    np.testing.assert_array_equal(model.similar(np.array([4]), 3).ids[0], np.argsort(-cosine)[:3])
+
+
+def test_seeds_decide():
+    one, same, other = (
+        BiasedMF(**SETTINGS, iterations=3, seed=seed).fit(ratings()).user_factors_ for seed in (1, 1, 2)
+    )
+    assert torch.equal(one, same)
+    assert not torch.allclose(one, other, atol=1e-3)
+
+
+def test_stored_and_loaded(tmp_path):
+    model = BiasedMF(**SETTINGS).fit(ratings())
+    model.save(tmp_path)
+    loaded = BiasedMF.load(tmp_path)
+    pairs = np.array([0, -1, 5]), np.array([3, 3, -1])
+    np.testing.assert_array_equal(loaded.predict(*pairs), model.predict(*pairs))
+    assert loaded.regularization == 0.4
+
+
+def test_a_step_stays_on_its_device():
+    with FakeTensorMode():
+        columns = torch.empty(30, dtype=torch.int64, device="meta")
+        starts, counts = (torch.empty(6, dtype=torch.int64, device="meta") for _ in range(2))
+        left, bias, penalty = (torch.empty(n, device="meta") for n in (30, 9, 5))
+        solved = ridge(columns, left, starts, counts, bias, torch.empty(9, 4, device="meta"), penalty)
+    assert solved.device.type == "meta"
+    assert solved.shape == (6, 5)
+
+
+def test_a_rating_of_zero_is_refused():
+    train = ratings()
+    train.matrix.data[3] = 0
+    for fit in (BiasedMF(**SETTINGS).fit, biases, BiasedMF(**SETTINGS).fit(ratings()).partial_fit):
+        with pytest.raises(ValueError, match=r"user \d+ and item \d+ have 0: add 1"):
+            fit(train)
+
+
+@pytest.mark.parametrize("name", ["factors", "regularization", "bias_regularization", "iterations"])
+@pytest.mark.parametrize("value", [0, -1, np.nan])
+def test_settings_that_mean_nothing(name, value):
+    with pytest.raises(ValueError, match=f"{name} must be a number above 0"):
+        BiasedMF(**{name: value})
+
+
+def test_pairs_that_are_none():
+    with pytest.raises(NotFittedError):
+        BiasedMF().predict(np.array([0]), np.array([0]))
+    model = BiasedMF(**SETTINGS).fit(ratings())
+    with pytest.raises(ValueError, match="got 2 users and 1 items"):
+        model.predict(np.array([0, 1]), np.array([0]))
+    with pytest.raises(ValueError, match=r"items\[1\] is 11"):
+        model.predict(np.array([0, 1]), np.array([0, 11]))

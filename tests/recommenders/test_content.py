@@ -1,0 +1,229 @@
+"""ContentBased against a plain loop, and what it is for: items nobody has bought yet."""
+
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from scipy.sparse import csr_array
+
+from recsys_lib.data import Interactions
+from recsys_lib.recommenders import base
+from recsys_lib.recommenders.content import ContentBased, movie_texts, product_texts
+
+TEXTS = [
+    "red wine from spain",
+    "white wine from france",
+    "sparkling wine",
+    "cat food with fish",
+    "dog food with beef",
+    "frozen fish",
+    "bread",
+]
+DENSE = np.array(
+    [
+        [2, 1, 0, 0, 0, 0, 0],
+        [0, 0, 0, 4, 0, 1, 0],
+        [0, 0, 0, 0, 0, 0, 3],
+        [1, 1, 0, 1, 1, 1, 1],
+    ]
+)
+
+
+def train_of(dense=DENSE):
+    matrix = csr_array(np.asarray(dense, np.float32))
+    return Interactions(
+        matrix,
+        pd.Index([f"user {u}" for u in range(matrix.shape[0])]),
+        pd.Index([f"item {i}" for i in range(matrix.shape[1])]),
+    )
+
+
+def vectors_by_loop(texts):
+    """TF-IDF as scikit-learn documents it: tf · (1 + ln((1 + n) / (1 + df))), rows of length 1."""
+    words = sorted({word for text in texts for word in text.split()})
+    df = {word: sum(word in text.split() for text in texts) for word in words}
+    rows = []
+    for text in texts:
+        row = [text.split().count(w) * (1 + math.log((1 + len(texts)) / (1 + df[w]))) for w in words]
+        length = math.sqrt(sum(x * x for x in row))
+        rows.append([x / length for x in row])
+    return np.array(rows)
+
+
+@pytest.mark.parametrize("scheme", ["log", "binary", "count"])
+def test_scores_are_the_loop(scheme):
+    model = ContentBased(scheme).fit(train_of(), texts=TEXTS)
+    weigh = {"log": math.log1p, "binary": lambda x: float(x > 0), "count": float}[scheme]
+    vectors = vectors_by_loop(TEXTS)
+    for user, row in enumerate(DENSE):
+        weights = [weigh(x) for x in row]
+        profile = sum(w * v for w, v in zip(weights, vectors, strict=True)) / sum(weights)
+        expected = [sum(a * b for a, b in zip(profile, v, strict=True)) for v in vectors]
+        np.testing.assert_allclose(model.score(np.array([user]))[0], expected, rtol=1e-5, atol=1e-7)
+
+
+def test_an_item_nobody_has_is_recommended():
+    model = ContentBased().fit(train_of(), texts=TEXTS)
+    assert DENSE[:, 2].sum() == 0
+    assert model.recommend(np.array([0]), k=1).ids.tolist() == [[2]]  # sparkling wine
+
+
+@pytest.mark.parametrize("given", ["texts", "sparse", "dense"])
+def test_items_that_come_later(given, tmp_path):
+    later = ["italian red wine", "cat food with beef", "unheard nonsense"]
+    ids = [f"new {i}" for i in range(3)]
+    at_once = TEXTS + later
+    together = train_of(np.hstack([DENSE, np.zeros((4, 3))]))
+    if given == "texts":
+        model = ContentBased().fit(train_of(), texts=TEXTS)
+        model.save(tmp_path)
+        model = ContentBased.load(tmp_path).add_items(ids, texts=later)
+        # Words and their weights stay those of the fit: "italian", "unheard" and "nonsense" are no words yet.
+        assert model.score(np.array([0]))[0, 9] == 0
+    else:
+        features = vectors_by_loop(at_once).astype(np.float32)
+        features = csr_array(features) if given == "sparse" else features
+        model = ContentBased().fit(train_of(), features=features[:7]).add_items(ids, features=features[7:])
+        expected = ContentBased().fit(together, features=features)
+        np.testing.assert_allclose(model.score(), expected.score(), rtol=1e-6)
+        np.testing.assert_array_equal(model.recommend(k=10).ids, expected.recommend(k=10).ids)
+    best = model.recommend(np.array([0, 1]), k=2)
+    assert set(best.ids[0]) == {2, 7}  # the two wines user 0 does not have
+    assert best.ids[1, 0] == 8
+    assert list(model.items_[7:]) == ids
+    model.save(tmp_path)
+    np.testing.assert_array_equal(ContentBased.load(tmp_path).score(), model.score())
+
+
+def test_texts_are_put_into_the_order_of_the_items():
+    train = train_of()
+    shuffled = pd.Series(TEXTS, index=train.items)[::-1]
+    one, other = (ContentBased().fit(train, texts=texts) for texts in (TEXTS, shuffled))
+    np.testing.assert_array_equal(one.score(), other.score())
+
+
+def test_dense_and_sparse_features_give_the_same():
+    features = np.random.default_rng(0).normal(size=(7, 5))
+    sparse, dense = (ContentBased().fit(train_of(), features=f) for f in (csr_array(features), features))
+    np.testing.assert_allclose(sparse.score(), dense.score(), rtol=1e-5, atol=1e-6)
+    np.testing.assert_array_equal(sparse.recommend(k=7).ids, dense.recommend(k=7).ids)
+    np.testing.assert_array_equal(sparse.similar(np.arange(7), k=3).ids, dense.similar(np.arange(7), k=3).ids)
+
+
+def test_explanations_by_items_and_by_words_add_up():
+    model = ContentBased().fit(train_of(), texts=TEXTS)
+    score = model.score(np.array([0]))[0, 2]
+    by_item, by_word = model.explain(0, 2), model.explain(0, 2, by="word")
+    assert by_item["contribution"].sum() == pytest.approx(score)
+    assert by_word["contribution"].sum() == pytest.approx(score)
+    assert set(by_item["item"]) == {0, 1}
+    assert list(by_word["word"]) == ["wine"]
+    named = ContentBased().fit(train_of(), features=np.eye(7), names=list("abcdefg"))
+    assert list(named.explain(0, 1, by="word")["word"]) == ["b"]
+
+
+def test_similar_items():
+    model = ContentBased().fit(train_of(), texts=TEXTS)
+    best = model.similar(np.array([2, 4]), k=6)
+    vectors = vectors_by_loop(TEXTS)
+    assert set(best.ids[0, :2]) == {0, 1}
+    assert best.ids[1, 0] == 3
+    cosines = vectors @ vectors.T
+    np.testing.assert_allclose(best.scores, np.take_along_axis(cosines[[2, 4]], best.ids, 1), atol=1e-6)
+    assert 2 not in best.ids[0]
+
+
+def test_new_interactions_change_the_profile_as_fitting_on_all_does():
+    new = Interactions(
+        csr_array(np.array([[1.0], [2.0]], np.float32)), pd.Index(["user 2", "late"]), pd.Index(["item 0"])
+    )
+    stepwise = ContentBased().fit(train_of(), texts=TEXTS).partial_fit(new)
+    dense = np.vstack([DENSE, np.zeros(7)])
+    dense[2, 0] += 1
+    dense[4, 0] += 2
+    at_once = ContentBased().fit(train_of(dense), texts=TEXTS)
+    np.testing.assert_allclose(stepwise.score(), at_once.score(), rtol=1e-6)
+    assert stepwise.users_[-1] == "late"
+
+
+@pytest.mark.parametrize("n_features", [3, 40])
+def test_dense_features_are_used_on_the_device(n_features, monkeypatch):
+    features = np.ones((7, n_features), np.float32)
+    model = ContentBased().fit(train_of(), features=features)
+    monkeypatch.setattr(base, "resolve_device", lambda _: torch.device("meta"))
+    assert model._score(np.array([0, 1])).device.type == "meta"
+    assert model._placed(model.features_).device.type == "meta"
+
+
+def test_helpers_write_one_text_per_item():
+    products = pd.DataFrame(
+        {
+            "product_id": ["1", "2", "3"],
+            "manufacturer_id": ["9", "9", "8"],
+            "department": ["GROCERY", "PRODUCE", "GROCERY"],
+            "brand": ["National", "Private", "National"],
+            "product_category": ["SOFT DRINKS", None, "TEA"],
+            "product_type": ["COLA CAN", "BANANAS", "GREEN"],
+            "package_size": ["12 OZ", None, "20 CT"],
+        }
+    )
+    texts = product_texts(products, pd.Index(["3", "2"]))
+    assert list(texts.index) == ["3", "2"]
+    assert texts["3"].split() == "GROCERY TEA GREEN National 20 CT".split()
+    assert texts["2"].split() == "PRODUCE BANANAS Private".split()
+    movies = pd.DataFrame(
+        {
+            "item": [1, 2],
+            "title": ["Toy Story", "unknown"],
+            "year": pd.array([1995, None], "Int64"),
+            "genres": ["Animation|Children's", "unknown"],
+        }
+    )
+    texts = movie_texts(movies, pd.Index([1, 2]))
+    assert texts[1].split() == ["Toy", "Story", "1995", "1990s", "Animation|Children's"]
+    assert texts[2].split() == ["unknown", "unknown"]
+    with pytest.raises(ValueError, match="no row for item 5"):
+        movie_texts(movies, pd.Index([5]))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({}, "needs either the items' texts or their features"),
+        ({"texts": TEXTS, "features": np.eye(7)}, "needs either"),
+        ({"texts": TEXTS[:3]}, "7 items but 3 texts"),
+        ({"texts": [*TEXTS[:6], None]}, r"texts\[6\] is None"),
+        ({"texts": ["a"] * 7}, "no word"),
+        ({"texts": pd.Series(TEXTS, index=[f"item {i}" for i in range(1, 8)])}, "none for item 'item 0'"),
+        ({"features": np.eye(6)}, "7 items but 6 rows"),
+        ({"features": np.full((7, 2), np.nan)}, "finite"),
+        ({"features": [[1.0]] * 7}, "two-dimensional"),
+        ({"features": np.eye(7), "names": ["one"]}, "7 features but 1 names"),
+        ({"features": np.eye(7), "names": ["two\nlines", *"bcdefg"]}, "line break"),
+    ],
+)
+def test_bad_descriptions(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        ContentBased().fit(train_of(), **arguments)
+
+
+def test_more_bad_input():
+    with pytest.raises(ValueError, match="ngrams"):
+        ContentBased(ngrams=0)
+    with pytest.raises(ValueError, match="scheme must be"):
+        ContentBased("ones")
+    model = ContentBased().fit(train_of(), texts=TEXTS)
+    with pytest.raises(ValueError, match="'item 3' is known already"):
+        model.add_items(["item 3"], texts=["wine"])
+    with pytest.raises(ValueError, match="give the new items' texts"):
+        model.add_items(["new"], features=np.ones((1, 3)))
+    with pytest.raises(ValueError, match="by must be"):
+        model.explain(0, 1, by="magic")
+    stranger = Interactions(csr_array(np.ones((1, 1), np.float32)), pd.Index(["user 0"]), pd.Index(["tea"]))
+    with pytest.raises(ValueError, match="'tea' has no description"):
+        model.partial_fit(stranger)
+    dense = ContentBased().fit(train_of(), features=np.eye(7))
+    with pytest.raises(ValueError, match="must have 7 columns, got 2"):
+        dense.add_items(["new"], features=np.ones((1, 2)))

@@ -1,0 +1,400 @@
+"""Neighbourhood models against plain loops, and what is theirs alone."""
+
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from scipy.sparse import csr_array
+
+from recsys_lib.data import Interactions
+from recsys_lib.recommenders import base, similarity
+from recsys_lib.recommenders.neighbours import ItemKNN, UserKNN
+from recsys_lib.recommenders.ratings import expected_ratings, taste_similarity
+from recsys_lib.recommenders.similarity import mixed_product, nearest, similarity_vectors, sparse_product
+
+DAY = 86_400
+
+
+def interactions(n_users=18, n_items=25, seed=0):
+    """Several events of most pairs, in random order; user 5 has none."""
+    generator = np.random.default_rng(seed)
+    n = 2 * n_users * n_items // 3
+    frame = pd.DataFrame(
+        {
+            "user": generator.integers(0, n_users, n),
+            "item": (generator.random(n) ** 2 * n_items).astype(int),
+            "value": generator.integers(1, 4, n),
+            "time": generator.integers(0, 100 * DAY, n),
+        }
+    )
+    frame = frame[frame["user"] != 5]
+    users, items = pd.Index(np.arange(n_users)), pd.Index(np.arange(n_items))
+    return Interactions.from_frame(frame, "user", "item", "value", "time", users=users, items=items)
+
+
+def ratings(n_users=30, n_items=20, seed=0, density=0.5):
+    generator = np.random.default_rng(seed)
+    dense = generator.integers(1, 6, (n_users, n_items)) * (generator.random((n_users, n_items)) < density)
+    dense[:, 0] = 1 + np.arange(n_users) % 5  # everybody has something
+    return as_interactions(dense)
+
+
+def as_interactions(dense):
+    matrix = csr_array(np.asarray(dense, np.float32))
+    return Interactions(matrix, pd.Index(np.arange(matrix.shape[0])), pd.Index(np.arange(matrix.shape[1])))
+
+
+def similarity_by_loop(rows, kind, shrinkage):
+    """Similarities of the rows of a dense matrix, from the formulas, one pair at a time."""
+    n, width = rows.shape
+    idf = [math.log((1 + n) / (1 + sum(row[c] > 0 for row in rows))) for c in range(width)]
+    mean_length = sum(map(sum, rows)) / n
+    weighted = []
+    for row in rows:
+        if kind == "cosine":
+            weighted.append(list(row))
+        elif kind == "tfidf":
+            weighted.append([x * idf[c] for c, x in enumerate(row)])
+        else:
+            room = 1.2 * (1 - 0.75 + 0.75 * sum(row) / mean_length)
+            weighted.append([x * 2.2 / (x + room) * idf[c] if x else 0 for c, x in enumerate(row)])
+    result = np.zeros((n, n))
+    for a in range(n):
+        for b in range(n):
+            dot = sum(x * y for x, y in zip(weighted[a], weighted[b], strict=True))
+            lengths = [math.sqrt(sum(x * x for x in weighted[i]) + shrinkage) for i in (a, b)]
+            if kind == "bm25":
+                result[a, b] = dot
+            elif dot > 0:
+                result[a, b] = dot / (lengths[0] * lengths[1])
+    return result
+
+
+def nearest_by_loop(similar, k, include_self):
+    """Keep the k largest of every row, lower position first among equals; the diagonal apart."""
+    kept = np.zeros_like(similar)
+    for i, row in enumerate(similar):
+        others = sorted((j for j in range(len(row)) if j != i), key=lambda j: (-np.float32(row[j]), j))
+        for j in others[:k]:
+            kept[i, j] = row[j]
+        if include_self:
+            kept[i, i] = row[i]
+    return kept
+
+
+@pytest.mark.parametrize("shape", [(18, 25), (25, 18)])  # the users' kernel, and the items' similarities
+@pytest.mark.parametrize("kind", ["cosine", "tfidf", "bm25"])
+@pytest.mark.parametrize("neighbours", [None, 6])
+@pytest.mark.parametrize("include_self", [True, False])
+def test_item_knn_is_the_loop(shape, kind, neighbours, include_self):
+    train = interactions(*shape)
+    model = ItemKNN(neighbours, kind, shrinkage=2.5, include_self=include_self, scheme="log").fit(train)
+    sums = train.matrix.toarray().astype(float)
+    weights = np.log1p(sums)
+    similar = similarity_by_loop((sums if kind == "bm25" else weights).T, kind, 2.5)
+    similar = nearest_by_loop(similar, neighbours, include_self)
+    expected = np.zeros(shape)
+    for u in range(shape[0]):
+        for j in range(shape[1]):
+            expected[u, j] = sum(weights[u, i] * similar[i, j] for i in range(shape[1]))
+    known = np.arange(shape[0]) != 5
+    np.testing.assert_allclose(model.score()[known], expected[known], rtol=2e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["cosine", "tfidf", "bm25"])
+@pytest.mark.parametrize("neighbours", [None, 4])
+@pytest.mark.parametrize("scheme", ["binary", "log", "count"])
+def test_user_knn_is_the_loop(kind, neighbours, scheme):
+    train = interactions()
+    model = UserKNN(neighbours, kind, shrinkage=1.5, scheme=scheme).fit(train)
+    sums = train.matrix.toarray().astype(float)
+    weights = {"binary": (sums > 0).astype(float), "log": np.log1p(sums), "count": sums}[scheme]
+    similar = nearest_by_loop(similarity_by_loop(weights, kind, 1.5), neighbours, include_self=False)
+    known = np.arange(train.n_users) != 5
+    np.testing.assert_allclose(model.score()[known], (similar @ weights)[known], rtol=2e-5, atol=1e-5)
+
+
+def rating_by_loop(dense, u, i, centred, neighbours, shrinkage):
+    """The formula as it stands, for one pair; not clipped."""
+    given = dense > 0
+    mean = dense[given].mean()
+    b = np.zeros(dense.shape)
+    if centred is True:
+        b += np.array([row[row > 0].mean() for row in dense])[:, None]
+    elif centred == "baseline":
+        user, item = np.zeros(len(dense)), np.zeros(dense.shape[1])
+        for _ in range(10):
+            for j in range(dense.shape[1]):
+                left = [dense[v, j] - mean - user[v] for v in np.flatnonzero(given[:, j])]
+                item[j] = sum(left) / (10 + len(left))
+            for v in range(len(dense)):
+                left = [dense[v, j] - mean - item[j] for j in np.flatnonzero(given[v])]
+                user[v] = sum(left) / (15 + len(left))
+        b = mean + user[:, None] + item[None, :]
+    pairs = []
+    for v in np.flatnonzero(given[:, i]):
+        both = np.flatnonzero(given[u] & given[v])
+        x, y = dense[u, both] - b[u, both], dense[v, both] - b[v, both]
+        lengths = math.sqrt((x * x).sum() * (y * y).sum())
+        if v != u and lengths > 1e-9:
+            s = (x * y).sum() / lengths * len(both) / (len(both) + shrinkage)
+            pairs.append((s, dense[v, i] - b[v, i]))
+        else:
+            pairs.append((0.0, 0.0))
+    pairs = sorted(pairs, reverse=True)[:neighbours]
+    total = sum(abs(s) for s, _ in pairs)
+    return b[u, i] + (sum(s * d for s, d in pairs) / total if total else 0)
+
+
+@pytest.mark.parametrize("centred", [False, True, "baseline"])
+@pytest.mark.parametrize("neighbours", [None, 5])
+def test_predicted_ratings_are_the_loop(centred, neighbours):
+    train = ratings()
+    model = UserKNN(neighbours, centred=centred, shrinkage=3.0).fit(train)
+    users, items = (part.ravel() for part in np.indices(train.matrix.shape))
+    predicted = model.predict(users, items)
+    dense = train.matrix.toarray().astype(float)
+    expected = [
+        rating_by_loop(dense, u, i, centred, neighbours, 3.0) for u, i in zip(users, items, strict=True)
+    ]
+    np.testing.assert_allclose(predicted, np.clip(expected, 1, 5), atol=2e-5)
+    if centred:
+        np.testing.assert_allclose(model.score().ravel(), expected, atol=2e-5)
+
+
+def test_unknown_users_and_items_get_what_is_expected():
+    train = ratings()
+    model = UserKNN(centred="baseline").fit(train)
+    expected = expected_ratings(train.matrix, "baseline")
+    np.testing.assert_allclose(
+        model.predict(np.array([-1, -1, 3]), np.array([-1, 4, -1])),
+        [expected.unknown, expected.unknown + expected.item[4], expected.user[3]],
+    )
+    assert expected.unknown == pytest.approx(train.matrix.data.mean())
+
+
+def test_a_user_without_deviation_is_similar_to_nobody():
+    """Three equal ratings have a mean that is not exact in binary: what is left is rounding, not taste."""
+    dense = np.array([[3.3, 3.3, 3.3, 0], [1, 5, 3, 4], [2, 4, 1, 5]])
+    deviations = expected_ratings(csr_array(dense.astype(np.float32)), True).deviations(
+        csr_array(dense.astype(np.float32))
+    )
+    similar = taste_similarity(deviations, np.arange(3), 0.0)
+    np.testing.assert_array_equal(similar[0], 0)
+    assert abs(similar[1, 2]) > 0.1
+
+
+@pytest.mark.parametrize("scheme", ["binary", "log", "count"])
+@pytest.mark.parametrize("half_life", [None, 20.0])
+def test_half_life_weighs_the_history(scheme, half_life):
+    train = interactions()
+    model = ItemKNN(similarity="bm25", scheme=scheme, half_life=half_life).fit(train)
+    vectors = similarity_vectors(train.matrix.T.tocsr(), "bm25").toarray().astype(float)
+    events, weights = train.events, np.zeros(train.matrix.shape)
+    for user, item, value, time in events.itertuples(index=False):
+        fade = 1.0 if half_life is None else 0.5 ** ((events["time"].max() - time) / DAY / half_life)
+        if scheme == "binary":
+            weights[user, item] = max(weights[user, item], fade)
+        else:
+            weights[user, item] += value * fade
+    if scheme == "log":
+        weights = np.log1p(weights)
+    known = np.arange(train.n_users) != 5
+    np.testing.assert_allclose(
+        model.score()[known], (weights @ vectors @ vectors.T)[known], rtol=2e-5, atol=1e-6
+    )
+
+
+def split_in_time(train, day):
+    """What happened before a day and after it; the later part has other users and items, too."""
+    events = train.events
+    early = events["time"] < day * DAY
+    parts = events[early & (events["user"] != 2)], events[~early]
+    return [Interactions.from_frame(part, "user", "item", "value", "time") for part in parts]
+
+
+@pytest.mark.parametrize("scheme", ["binary", "log", "count"])
+@pytest.mark.parametrize("half_life", [None, 30.0])
+def test_user_knn_learns_in_two_steps_what_it_learns_in_one(scheme, half_life):
+    before, after = split_in_time(interactions(), 60)
+    stepwise = UserKNN(4, scheme=scheme, half_life=half_life).fit(before).partial_fit(after)
+    both = pd.concat(
+        [
+            part.events.assign(user=part.users[part.events["user"]], item=part.items[part.events["item"]])
+            for part in (before, after)
+        ]
+    )
+    at_once = UserKNN(4, scheme=scheme, half_life=half_life).fit(
+        Interactions.from_frame(
+            both, "user", "item", "value", "time", users=stepwise.users_, items=stepwise.items_
+        )
+    )
+    assert stepwise.matrix_.shape[0] > before.n_users
+    np.testing.assert_allclose(stepwise.score(), at_once.score(), rtol=1e-4, atol=1e-6)
+    np.testing.assert_array_equal(stepwise.recommend(k=5).ids, at_once.recommend(k=5).ids)
+
+
+@pytest.mark.parametrize("neighbours", [None, 6])
+def test_item_knn_scores_new_users_by_old_similarities(neighbours, tmp_path):
+    before, after = split_in_time(interactions(), 60)
+    model = ItemKNN(neighbours, scheme="count", half_life=30.0).fit(before)
+    vectors = model.vectors_.toarray()
+    similar = nearest_by_loop(vectors @ vectors.T, neighbours, include_self=True)
+    model.partial_fit(after)
+    weights = model.history_.toarray()
+    n_old = before.n_items
+    new = np.flatnonzero(weights.any(axis=1) & (np.arange(len(weights)) >= before.n_users))
+    assert len(new)  # user 2 came later
+    np.testing.assert_allclose(
+        model.score(new)[:, :n_old], weights[new, :n_old] @ similar, rtol=1e-5, atol=1e-5
+    )
+    model.save(tmp_path)
+    np.testing.assert_array_equal(ItemKNN.load(tmp_path).score(), model.score())
+
+
+def test_a_new_item_is_known_and_similar_to_nothing():
+    train = interactions()
+    late = Interactions(csr_array(np.ones((1, 1), np.float32)), pd.Index([0]), pd.Index([999]))
+    for neighbours in (None, 5):
+        model = ItemKNN(neighbours).fit(train).partial_fit(late)
+        assert model.items_[-1] == 999
+        np.testing.assert_array_equal(model.score(np.array([1, 2]))[:, -1], 0)
+        assert 25 not in model.recommend(np.array([0]), k=26).ids  # user 0 has it
+
+
+def test_old_news_are_refused_with_a_half_life():
+    before, after = split_in_time(interactions(), 60)
+    with pytest.raises(ValueError, match="end before"):
+        ItemKNN(half_life=9.0).fit(after).partial_fit(before)
+    timeless = Interactions(after.matrix, after.users, after.items)
+    with pytest.raises(ValueError, match="times of events"):
+        ItemKNN(half_life=9.0).fit(before).partial_fit(timeless)
+
+
+def test_ratings_are_not_added_up():
+    with pytest.raises(ValueError, match="do not add up"):
+        UserKNN(centred=True).fit(ratings()).partial_fit(ratings())
+
+
+@pytest.mark.parametrize("neighbours", [None, 7])
+def test_item_explanation_is_weight_times_similarity(neighbours):
+    train = interactions()
+    model = ItemKNN(neighbours, "cosine", scheme="count", include_self=False).fit(train)
+    reasons = model.explain(3, 2)
+    sums = train.matrix.toarray().astype(float)
+    similar = nearest_by_loop(similarity_by_loop(sums.T, "cosine", 0), neighbours, include_self=False)
+    for item, contribution in reasons.itertuples(index=False):
+        assert contribution == pytest.approx(sums[3, item] * similar[item, 2], abs=1e-6)
+    assert reasons["contribution"].is_monotonic_decreasing
+    assert reasons["contribution"].iloc[0] > 0
+    pd.testing.assert_frame_equal(model.explain(3, 2, n=2), reasons[:2])
+
+
+@pytest.mark.parametrize("settings", [{}, {"neighbours": 3}, {"centred": True}, {"centred": "baseline"}])
+def test_user_explanation_adds_up(settings):
+    train = ratings()
+    model = UserKNN(**settings).fit(train)
+    reasons = model.explain(3, 2)
+    assert reasons["contribution"].sum() == pytest.approx(model.score()[3, 2], abs=1e-5)
+    assert 3 not in set(reasons["user"])
+    assert (reasons["user"][0] == -1) == bool(model.centred)
+
+
+@pytest.mark.parametrize("neighbours", [None, 4])
+def test_similar_items_are_in_order_and_not_the_item_itself(neighbours):
+    train = interactions()
+    model = ItemKNN(neighbours, "cosine", scheme="binary").fit(train)
+    best = model.similar(np.array([3, 0]), k=24)
+    similar = similarity_by_loop((train.matrix.toarray() > 0).astype(float).T, "cosine", 0)
+    for row, item in enumerate((3, 0)):
+        listed = best.ids[row][best.ids[row] >= 0]
+        assert item not in listed
+        np.testing.assert_allclose(best.scores[row, : len(listed)], similar[item, listed], rtol=1e-5)
+        assert len(listed) == (similar[item] > 0).sum() - 1
+        np.testing.assert_array_equal(best.scores[row, len(listed) :], -np.inf)
+
+
+def test_similar_users():
+    train = interactions()
+    best = UserKNN(None, "cosine", scheme="binary").fit(train).similar(np.array([4]), k=3)
+    similar = similarity_by_loop((train.matrix.toarray() > 0).astype(float), "cosine", 0)[4]
+    similar[4] = -1
+    np.testing.assert_allclose(best.scores[0], np.sort(similar)[::-1][:3], rtol=1e-5)
+
+
+def test_the_own_item_changes_only_seen_scores():
+    train = interactions()
+    with_self, without = (ItemKNN(include_self=own).fit(train) for own in (True, False))
+    np.testing.assert_array_equal(with_self.recommend(k=5).ids, without.recommend(k=5).ids)
+    seen = train.matrix.toarray() > 0
+    difference = with_self.score() - without.score()
+    assert (difference[seen] > 0.01).all()
+    assert np.abs(difference[~seen]).max() < 1e-5
+
+
+def test_equal_similarities_keep_the_lower_position():
+    vectors = csr_array(np.ones((6, 1), np.float32))
+    found = nearest(vectors, 2).toarray()
+    np.testing.assert_array_equal(np.flatnonzero(found[3]), [0, 1])
+    np.testing.assert_array_equal(np.flatnonzero(found[0]), [1, 2])
+
+
+@pytest.mark.parametrize("size", [1, 7, 300])
+def test_products_do_not_depend_on_their_blocks(size, monkeypatch):
+    generator = np.random.default_rng(0)
+    left = csr_array((generator.random((70, 40)) < 0.2) * generator.random((70, 40)).astype(np.float32))
+    right = csr_array((generator.random((40, 90)) < 0.2) * generator.random((40, 90)).astype(np.float32))
+    monkeypatch.setattr(similarity, "_ROWS", size)
+    monkeypatch.setattr(similarity, "_COLUMNS", size)
+    expected = left.toarray() @ right.toarray()
+    np.testing.assert_allclose(sparse_product(left, right), expected, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(mixed_product(left, right.toarray()), expected, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("model", [ItemKNN(), ItemKNN(include_self=False), UserKNN(None)])
+def test_dense_arithmetic_happens_on_the_device(model, monkeypatch):
+    """`meta` stands in for an accelerator: what is not moved there cannot be multiplied with what is."""
+    model.fit(interactions(12, 20))
+    monkeypatch.setattr(base, "resolve_device", lambda _: torch.device("meta"))
+    scores = model._score(np.array([0, 3]))
+    assert scores.device.type == "meta"
+    assert scores.shape == (2, 20)
+    assert scores.dtype == torch.float32
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"neighbours": 0}, "neighbours must be None or an integer"),
+        ({"neighbours": 2.5}, "neighbours must be None or an integer"),
+        ({"similarity": "jaccard"}, "similarity must be one of"),
+        ({"shrinkage": -1}, "shrinkage must be"),
+        ({"shrinkage": math.nan}, "shrinkage must be"),
+        ({"scheme": "ones"}, "scheme must be one of"),
+        ({"half_life": 0}, "half_life must be"),
+    ],
+)
+@pytest.mark.parametrize("model", [ItemKNN, UserKNN])
+def test_bad_settings(model, settings, message):
+    with pytest.raises(ValueError, match=message):
+        model(**settings)
+
+
+def test_more_bad_input():
+    with pytest.raises(ValueError, match="centred must be"):
+        UserKNN(centred="mean")
+    model = UserKNN(centred=True).fit(ratings())
+    with pytest.raises(ValueError, match=r"items\[1\] is 20; positions go from 0 to 19"):
+        model.predict(np.array([0, 1]), np.array([0, 20]))
+    with pytest.raises(ValueError, match="must be pairs, got 2 and 1"):
+        model.predict(np.array([0, 1]), np.array([0]))
+    items = ItemKNN().fit(interactions())
+    with pytest.raises(ValueError, match=r"item\[0\] is 25"):
+        items.explain(0, 25)
+    with pytest.raises(ValueError, match="user 5 has no history"):
+        items.explain(5, 0)
+    with pytest.raises(ValueError, match=r"items\[0\] is -1"):
+        items.similar(np.array([-1]))
+    assert model.predict(np.array([], int), np.array([], int)).shape == (0,)

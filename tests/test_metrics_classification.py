@@ -126,7 +126,7 @@ def test_lift_takes_the_share_asked_for_despite_rounding():
 def test_resamples_with_one_class_are_left_out():
     y, p = np.array([1.0, 0, 0, 0]), np.array([0.9, 0.1, 0.2, 0.3])
     weights = np.array([[1.0, 1, 1, 1], [0, 2, 1, 1], [4, 0, 0, 0]])
-    resampled = classification._weighted_metrics(y, p, weights)
+    resampled = classification.weighted_metrics(y, p, weights)
     for name in ("roc_auc", "average_precision"):
         np.testing.assert_array_equal(resampled[name], [1, np.nan, np.nan])
         assert bootstrap_classification(y, p, n_resamples=200)[name] == (1, 1, 1, 4)
@@ -139,7 +139,7 @@ def test_weighted_metrics_equal_scikit_learn_on_the_resampled_rows(decimals):
     weights = classification._resample_weights(60, 25, rng)
     np.testing.assert_array_equal(weights.sum(axis=1), 60)
     assert len(np.unique(weights, axis=0)) == 25
-    resampled = classification._weighted_metrics(y.astype(float), p, weights)
+    resampled = classification.weighted_metrics(y.astype(float), p, weights)
     for row, counts in enumerate(weights.astype(int)):
         rows = np.repeat(np.arange(60), counts)
         for name, oracle in ORACLES.items():

@@ -214,7 +214,7 @@ def bootstrap_classification(
     resampled: dict[str, list[np.ndarray]] = {}
     for size in blocks(n_resamples, 4 * n):  # four arrays of a block's size are alive at once
         weights = _resample_weights(n, size, rng)
-        values = [_weighted_metrics(labels, predicted, weights) for labels, predicted in models]
+        values = [weighted_metrics(labels, predicted, weights) for labels, predicted in models]
         for name in values[0]:
             resampled.setdefault(name, []).append(_difference([model[name] for model in values]))
     observed = [classification_metrics(labels, predicted) for labels, predicted in models]
@@ -251,7 +251,7 @@ def _resample_weights(n: int, size: int, rng: np.random.Generator) -> np.ndarray
     return np.bincount(drawn.ravel(), minlength=size * n).reshape(size, n).astype(np.float64)
 
 
-def _weighted_metrics(
+def weighted_metrics(
     labels: np.ndarray, probabilities: np.ndarray, weights: np.ndarray
 ) -> dict[str, np.ndarray]:
     """Metrics of every row of weights; NaN where one class has no weight."""

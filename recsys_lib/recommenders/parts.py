@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,8 @@ import torch
 
 from recsys_lib.data import Interactions
 from recsys_lib.recommenders import storage
-from recsys_lib.recommenders.base import Array, Recommender
+from recsys_lib.recommenders.base import Recommender
+from recsys_lib.recommenders.lists import Array, on_host
 
 TASKS = ("all", "discovery")
 BLOCK = 256  # users whose dense scores exist at the same time
@@ -60,11 +61,6 @@ def best_columns(scores: np.ndarray, count: int, excluded: np.ndarray | None = N
     return np.argpartition(-scores, count - 1, axis=1)[:, :count]
 
 
-def on_host(values: Array) -> np.ndarray:
-    """The same numbers as a NumPy array."""
-    return values if isinstance(values, np.ndarray) else values.cpu().numpy()
-
-
 def save_with_parts(model: Recommender, folder: str | Path) -> None:
     """Store a model and its fitted `parts_` in one pair of files; users, items and matrix are shared."""
     model._check_fitted()
@@ -93,18 +89,13 @@ def load_with_parts(kind: type, folder: str | Path, device: str) -> Any:
             raise ValueError(f"part {number} is of class {entry['class']}: import it before loading")
         part = classes[entry["class"]](**entry["settings"], device=device)
         part.matrix_, part.users_, part.items_ = stored.arrays["matrix_"], stored.users, stored.items
-        _set_arrays(part, part._arrays, stored.arrays, f"part{number}.")
+        for name in part._arrays:
+            value = stored.arrays[f"part{number}.{name}"]
+            setattr(part, name, value.to(part._device()) if isinstance(value, torch.Tensor) else value)
         fitted.append(part)
-    model = kind(**stored.settings | {"parts": [replace(part) for part in fitted]}, device=device)
-    model.users_, model.items_, model.parts_ = stored.users, stored.items, fitted
-    _set_arrays(model, ("matrix_", *model._arrays), stored.arrays, "")
+    model = kind._restored(stored, stored.settings | {"parts": [replace(part) for part in fitted]}, device)
+    model.parts_ = fitted
     return model
-
-
-def _set_arrays(model: Recommender, names: tuple[str, ...], arrays: Mapping[str, Any], prefix: str) -> None:
-    for name in names:
-        value = arrays[prefix + name]
-        setattr(model, name, value.to(model._device()) if isinstance(value, torch.Tensor) else value)
 
 
 def _subclasses(kind: type) -> Iterator[type]:

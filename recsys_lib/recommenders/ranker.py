@@ -15,12 +15,12 @@ from recsys_lib.data import Interactions
 from recsys_lib.recommenders.base import Recommender, check_positive
 from recsys_lib.recommenders.habits import Habits
 from recsys_lib.recommenders.holdout import hold_out_last
+from recsys_lib.recommenders.lists import on_host
 from recsys_lib.recommenders.parts import (
     best_columns,
     check_parts,
     fit_parts,
     load_with_parts,
-    on_host,
     save_with_parts,
     score_blocks,
     standardise,

@@ -2,7 +2,7 @@
 
 Run from the repository root in the benchmark environment::
 
-    .venv-bench/bin/python benchmarks/recommenders.py               # measure: at most ten minutes, two cores
+    .venv-bench/bin/python benchmarks/recommenders.py               # measure: eleven minutes on two cores
     .venv-bench/bin/python benchmarks/recommenders.py --tune        # search all settings again, on validation
     .venv-bench/bin/python benchmarks/recommenders.py --tune EASE   # those of one contender
 

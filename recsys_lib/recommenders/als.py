@@ -8,7 +8,7 @@ from typing import ClassVar, Self
 import numpy as np
 import pandas as pd
 import torch
-from scipy.sparse import csr_array, issparse
+from scipy.sparse import csr_array
 from tqdm import tqdm
 
 from recsys_lib.data import Interactions
@@ -16,14 +16,12 @@ from recsys_lib.recommenders import history
 from recsys_lib.recommenders.base import (
     Array,
     Recommender,
-    check_interactions,
     check_positive,
-    merge,
     user_counts,
 )
 from recsys_lib.recommenders.least_squares import Batch, batches, improve, solve
-from recsys_lib.recommenders.lists import check_pair, contributions, native, similar_factors
-from recsys_lib.scoring import TopK, blas, top_k
+from recsys_lib.recommenders.lists import check_histories, check_pair, contributions, native, similar_factors
+from recsys_lib.scoring import TopK, blas
 
 
 @dataclass(eq=False)
@@ -114,16 +112,7 @@ class ALS(Recommender):
         ValueError
             As every `fit`; and if `item_factors` has another shape or holds NaN or infinite values.
         """
-        check_interactions(train)
-        start = self._start(train.n_items) if item_factors is None else torch.as_tensor(item_factors).float()
-        if start.shape != (train.n_items, self.factors):
-            raise ValueError(
-                f"item_factors must have shape {(train.n_items, self.factors)}, got {tuple(start.shape)}"
-            )
-        if item_factors is not None and not start.isfinite().all():
-            raise ValueError("item_factors holds NaN or infinite values")
-        self.item_factors_ = start.to(self._device())
-        return super().fit(train)
+        return self._fit_or_restore(train, item_factors=item_factors)
 
     def partial_fit(self, new: Interactions) -> Self:
         """Solve again for the users and items that have new interactions; all others stay as they are.
@@ -133,13 +122,7 @@ class ALS(Recommender):
         ValueError
             As `fit`; and with a half-life, if `new` has no times or ends before what is already known.
         """
-        check_interactions(new)
-        self._check_fitted()
-        merged = merge(self.matrix_, self.users_, self.items_, new)
-        self.history_, self.newest_ = history.extend(
-            self.history_, self.newest_, new, merged, self.scheme, self.half_life
-        )
-        self._remember(merged)
+        merged = history.take_in(self, new)
         for name, ids in (("user_factors_", merged.users), ("item_factors_", merged.items)):
             known = getattr(self, name)
             fresh = known.new_zeros((len(ids) - len(known), self.factors))
@@ -174,13 +157,7 @@ class ALS(Recommender):
         ValueError
             If the width is not n_items. `sklearn.exceptions.NotFittedError` before `fit`.
         """
-        self._check_fitted()
-        if not issparse(histories) or histories.shape[1] != len(self.items_):
-            raise ValueError(
-                f"histories must be sparse with one column for each of {len(self.items_)} items, "
-                f"got {type(histories).__name__} of shape {np.shape(histories)}"
-            )
-        solved = self._solve(self._confidences(csr_array(histories, dtype=np.float32)), self.item_factors_)
+        solved = self._solve(self._confidences(check_histories(self, histories)), self.item_factors_)
         return native(solved) @ native(self.item_factors_).T
 
     def explain(self, user: int, item: int, n: int | None = None) -> pd.DataFrame:
@@ -249,14 +226,15 @@ class ALS(Recommender):
         everywhere = np.sum((users.T @ users) * (items.T @ items))  # Σ (x_u · y_i)²
         return float(everywhere + stored.sum() + self.regularization * (np.sum(users**2) + np.sum(items**2)))
 
-    def _fit(self, train: Interactions) -> None:
+    def _fit(self, train: Interactions, item_factors: Array | None = None) -> None:
+        start = self._start(train.n_items, item_factors)
         self.history_, self.newest_ = history.remember(train, self.scheme, self.half_life)
         confidences = self._confidences(self._weights(slice(None)))
         by_user, by_item = self._batches(confidences), self._batches(confidences.T.tocsr())
         # An item without history is never solved for: it keeps its start, which therefore has to be 0.
         known = torch.from_numpy(user_counts(confidences) > 0).to(self._device())
-        items = native(self.item_factors_ * known[:, None])
-        users = native(self.item_factors_.new_zeros((train.n_users, self.factors)))
+        items = native(start * known[:, None])
+        users = native(start.new_zeros((train.n_users, self.factors)))
         hidden = None if self.progress is None else not self.progress
         for _ in tqdm(range(self.iterations), desc="ALS", disable=hidden):
             users = self._step(by_user, users, items)
@@ -269,18 +247,22 @@ class ALS(Recommender):
             return solve(rows, len(own), other, self.regularization)
         return improve(rows, own, other, self.regularization, self.cg_steps)
 
-    def _score(self, users: np.ndarray) -> Array:
-        return native(self._queries(users)) @ native(self.item_factors_).T
+    def _factors(self, users: np.ndarray) -> tuple[Array, Array]:
+        queries = self.user_factors_[torch.from_numpy(users).to(self.user_factors_.device)]
+        return native(queries), native(self.item_factors_)
 
-    def _rank(self, users: np.ndarray, k: int, seen: csr_array | None) -> TopK:
-        return top_k(native(self._queries(users)), native(self.item_factors_), k, exclude=seen)
-
-    def _queries(self, users: np.ndarray) -> torch.Tensor:
-        return self.user_factors_[torch.from_numpy(users).to(self.user_factors_.device)]
-
-    def _start(self, n_items: int) -> torch.Tensor:
+    def _start(self, n_items: int, given: Array | None) -> torch.Tensor:
+        """Item factors to begin with, on the device: those given, checked, or random ones."""
         shape = (n_items, self.factors)
-        return torch.from_numpy(np.random.default_rng(self.seed).standard_normal(shape, np.float32) * 0.1)
+        if given is None:
+            drawn = np.random.default_rng(self.seed).standard_normal(shape, np.float32)
+            return torch.from_numpy(drawn * np.float32(0.1)).to(self._device())
+        start = torch.as_tensor(given).float()
+        if start.shape != shape:
+            raise ValueError(f"item_factors must have shape {shape}, got {tuple(start.shape)}")
+        if not start.isfinite().all():
+            raise ValueError("item_factors holds NaN or infinite values")
+        return start.to(self._device())
 
     def _weights(self, users: np.ndarray | slice) -> csr_array:
         return history.read(self.history_[users], self.scheme)

@@ -1,7 +1,8 @@
 """What all recommenders share: checks, ranking through the scoring core, unknown users, storage.
 
 One level of inheritance and no more: a recommender is a dataclass of its hyper-parameters that says how to
-fit (`_fit`) and how to score known users (`_score`). Fitted attributes end in an underscore.
+fit (`_fit`) and how to score known users: by `_factors` where scores are products of factors, else by
+`_score`. Fitted attributes end in an underscore.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from sklearn.exceptions import NotFittedError
 from recsys_lib.data import Interactions
 from recsys_lib.recommenders import storage
 from recsys_lib.recommenders.lists import Array, check_positions, on_host
-from recsys_lib.scoring import TopK, top_k_blocks
+from recsys_lib.scoring import TopK, top_k, top_k_blocks
 
 
 @dataclass(kw_only=True, eq=False)
@@ -62,9 +63,19 @@ class Recommender:
         ValueError
             If there is no interaction, or a value is negative, NaN or infinite.
         """
+        return self._fit_or_restore(train)
+
+    def _fit_or_restore(self, train: Interactions, **given: Any) -> Self:
+        """Fit on checked interactions and what the class's own `fit` takes besides; all or nothing."""
         check_interactions(train)
-        self._remember(train)
-        self._fit(train)
+        before = vars(self).copy()
+        try:
+            self._remember(train)
+            self._fit(train, **given)
+        except BaseException:  # Ctrl-C, too: the model that was there stays whole
+            vars(self).clear()
+            vars(self).update(before)
+            raise
         return self
 
     def score(self, users: np.ndarray | None = None) -> Array:
@@ -189,12 +200,22 @@ class Recommender:
     def _fit(self, train: Interactions) -> None:
         raise NotImplementedError
 
+    def _factors(self, users: np.ndarray) -> tuple[Array, Array] | None:
+        """Factors of known users and of all items, if scores are their products: then `_score` is done."""
+        return None
+
     def _score(self, users: np.ndarray) -> Array:
         """Scores of known users with a history, shape (n, n_items)."""
-        raise NotImplementedError
+        factors = self._factors(users)
+        if factors is None:
+            raise NotImplementedError
+        return factors[0] @ factors[1].T
 
     def _rank(self, users: np.ndarray, k: int, seen: csr_array | None) -> TopK:
-        """Rank by blocks of scores; a model that has factors ranks by them instead."""
+        """Rank by factors, or by blocks of scores where there are none."""
+        factors = self._factors(users)
+        if factors is not None:
+            return top_k(*factors, k, exclude=seen)
         return top_k_blocks(
             lambda rows: self._to_device(self._score(users[rows])),
             len(users),
@@ -241,12 +262,14 @@ def check_interactions(train: Interactions) -> None:
         raise ValueError(f"no interaction to learn from: the matrix of shape {train.matrix.shape} is empty")
     bad = ~(train.matrix.data >= 0) | np.isinf(train.matrix.data)
     if bad.any():
-        place = int(np.argmax(bad))
-        row = int(np.searchsorted(train.matrix.indptr, place, side="right")) - 1
-        raise ValueError(
-            f"values must be finite and not negative; user {row} and item {train.matrix.indices[place]} "
-            f"have {train.matrix.data[place]}"
-        )
+        raise ValueError(f"values must be finite and not negative; {first_pair(train.matrix, bad)}")
+
+
+def first_pair(matrix: csr_array, chosen: np.ndarray) -> str:
+    """Name the first chosen one of the stored values and where it stands, for a message."""
+    place = int(np.argmax(chosen))
+    row = int(np.searchsorted(matrix.indptr, place, side="right")) - 1
+    return f"user {row} and item {matrix.indices[place]} have {matrix.data[place]:g}"
 
 
 def user_counts(matrix: csr_array) -> np.ndarray:

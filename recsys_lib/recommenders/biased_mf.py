@@ -14,9 +14,17 @@ from torch.nn.functional import embedding_bag
 from tqdm import tqdm
 
 from recsys_lib.data import Interactions
-from recsys_lib.recommenders.base import Array, Recommender, check_interactions, check_positive, merge
+from recsys_lib.recommenders.base import (
+    Array,
+    Recommender,
+    check_interactions,
+    check_positive,
+    first_pair,
+    merge,
+)
 from recsys_lib.recommenders.lists import check_pair, check_positions, contributions, native, similar_factors
-from recsys_lib.scoring import TopK, top_k
+from recsys_lib.recommenders.ratings import damped_biases
+from recsys_lib.scoring import TopK
 
 _ROWS = 2**14  # solved at a time: bounds the memory of their matrices
 
@@ -59,15 +67,8 @@ def biases(
     check_ratings(train)
     check_positive(user_damping=user_damping, item_damping=item_damping, sweeps=sweeps)
     ratings = train.matrix.tocoo()
-    users, items, n_users, n_items = ratings.row, ratings.col, *ratings.shape
     mean = float(ratings.data.mean(dtype=np.float64))
-    left = ratings.data - mean
-    of_user, of_item = np.bincount(users, minlength=n_users), np.bincount(items, minlength=n_items)
-    user = np.zeros(n_users)
-    for _ in range(sweeps):
-        item = np.bincount(items, left - user[users], n_items) / (of_item + item_damping)
-        user = np.bincount(users, left - item[items], n_users) / (of_user + user_damping)
-    return Biases(mean, user, item)
+    return Biases(mean, *damped_biases(ratings, mean, user_damping, item_damping, sweeps))
 
 
 @dataclass(eq=False)
@@ -254,15 +255,9 @@ class BiasedMF(Recommender):
         mean = self.mean_.item()
         return torch.cat([p, ones[0], b_u[:, None] + mean], 1), torch.cat([q, b_i[:, None], ones[1]], 1)
 
-    def _score(self, users: np.ndarray) -> Array:
+    def _factors(self, users: np.ndarray) -> tuple[Array, Array]:
         queries, items = self._sides()
-        return native(queries[torch.from_numpy(users).to(queries.device)]) @ native(items).T
-
-    def _rank(self, users: np.ndarray, k: int, seen: csr_array | None) -> TopK:
-        queries, items = self._sides()
-        return top_k(
-            native(queries[torch.from_numpy(users).to(queries.device)]), native(items), k, exclude=seen
-        )
+        return native(queries[torch.from_numpy(users).to(queries.device)]), native(items)
 
 
 def ridge(
@@ -312,11 +307,9 @@ def check_ratings(train: Interactions) -> None:
     check_interactions(train)
     zero = train.matrix.data == 0
     if zero.any():
-        place = int(np.argmax(zero))
-        row = int(np.searchsorted(train.matrix.indptr, place, side="right")) - 1
         raise ValueError(
-            f"ratings must be above 0, since a sparse matrix keeps no 0; user {row} and item "
-            f"{train.matrix.indices[place]} have 0: add 1 to all ratings"
+            f"ratings must be above 0, since a sparse matrix keeps no 0; {first_pair(train.matrix, zero)}: "
+            "add 1 to all ratings"
         )
 
 

@@ -16,7 +16,7 @@ from recsys_lib.recommenders.base import Array, Recommender, check_interactions,
 from recsys_lib.recommenders.history import check_weighting
 from recsys_lib.recommenders.lists import native, similar_factors
 from recsys_lib.recommenders.weighting import weigh
-from recsys_lib.scoring import TopK, top_k
+from recsys_lib.scoring import TopK
 
 _START = 0.03  # standard deviation of the first factors
 _STEPS = 32  # per epoch, at least: small data would otherwise be one step
@@ -167,19 +167,12 @@ class BPR(Recommender):
         for parameter in parameters:
             parameter.grad = None
 
-    def _sides(self, users: np.ndarray) -> tuple[Array, Array]:
-        """Factors of some users and of all items, the biases as one more column."""
+    def _factors(self, users: np.ndarray) -> tuple[Array, Array]:
+        """The biases of items are one more column."""
         queries = self.user_factors_[torch.from_numpy(users).to(self.user_factors_.device)]
         ones = torch.ones_like(queries[:, :1])
         items = torch.cat([self.item_factors_, self.item_biases_[:, None]], dim=1)
         return native(torch.cat([queries, ones], dim=1)), native(items)
-
-    def _score(self, users: np.ndarray) -> Array:
-        queries, items = self._sides(users)
-        return queries @ items.T
-
-    def _rank(self, users: np.ndarray, k: int, seen: csr_array | None) -> TopK:
-        return top_k(*self._sides(users), k, exclude=seen)
 
 
 def step(

@@ -15,10 +15,10 @@ from sklearn.preprocessing import normalize
 
 from recsys_lib.data import Interactions
 from recsys_lib.recommenders import history
-from recsys_lib.recommenders.base import Array, Recommender, check_interactions, merge
+from recsys_lib.recommenders.base import Array, Recommender, check_interactions
 from recsys_lib.recommenders.lists import check_pair, check_positions, contributions, without_itself
 from recsys_lib.recommenders.similarity import mixed_product
-from recsys_lib.scoring import TopK, top_k, top_k_blocks
+from recsys_lib.scoring import TopK, top_k_blocks
 
 Features = csr_array | np.ndarray
 
@@ -85,28 +85,7 @@ class ContentBased(Recommender):
         ValueError
             If there are neither texts nor features, or not one per item; and as for every recommender.
         """
-        check_interactions(train)
-        if (texts is None) == (features is None):
-            raise ValueError(
-                "ContentBased needs either the items' texts or their features: fit(train, texts=…) or "
-                "fit(train, features=…), one row per item of train"
-            )
-        if texts is not None:
-            texts = _in_order(texts, train.items)
-            vectorizer = self._vectorizer(None)
-            try:
-                self.features_ = csr_array(vectorizer.fit_transform(texts))
-            except ValueError as error:
-                raise ValueError(f"texts hold no word to describe an item by: {error}") from error
-            self.names_, self.idf_ = _encoded(vectorizer.get_feature_names_out()), vectorizer.idf_
-        else:
-            self.features_ = _unit_rows(features, len(train.items))
-            width = self.features_.shape[1]
-            names = [f"feature {place}" for place in range(width)] if names is None else list(names)
-            if len(names) != width:
-                raise ValueError(f"there are {width} features but {len(names)} names")
-            self.names_, self.idf_ = _encoded(names), np.empty(0)
-        return super().fit(train)
+        return self._fit_or_restore(train, texts=texts, features=features, names=names)
 
     def add_items(
         self,
@@ -174,11 +153,7 @@ class ContentBased(Recommender):
             raise ValueError(
                 f"item {unknown.tolist()[0]!r} has no description: make it known by add_items first"
             )
-        together = merge(self.matrix_, self.users_, self.items_, new)
-        self.history_, self.newest_ = history.extend(
-            self.history_, self.newest_, new, together, self.scheme, self.half_life
-        )
-        self._remember(together)
+        history.take_in(self, new)
         return self
 
     @property
@@ -239,17 +214,42 @@ class ContentBased(Recommender):
         names = np.array(self.names, dtype=object)
         return contributions("word", names[matched != 0], matched[matched != 0], n)
 
-    def _fit(self, train: Interactions) -> None:
+    def _fit(
+        self,
+        train: Interactions,
+        texts: Sequence[str] | pd.Series | None = None,
+        features: Features | None = None,
+        names: Sequence[str] | None = None,
+    ) -> None:
         self.history_, self.newest_ = history.remember(train, self.scheme, self.half_life)
+        if (texts is None) == (features is None):
+            raise ValueError(
+                "ContentBased needs either the items' texts or their features: fit(train, texts=…) or "
+                "fit(train, features=…), one row per item of train"
+            )
+        if texts is not None:
+            texts = _in_order(texts, train.items)
+            vectorizer = self._vectorizer(None)
+            try:
+                self.features_ = csr_array(vectorizer.fit_transform(texts))
+            except ValueError as error:
+                raise ValueError(f"texts hold no word to describe an item by: {error}") from error
+            self.names_, self.idf_ = _encoded(vectorizer.get_feature_names_out()), vectorizer.idf_
+        else:
+            self.features_ = _unit_rows(features, len(train.items))
+            width = self.features_.shape[1]
+            names = [f"feature {place}" for place in range(width)] if names is None else list(names)
+            if len(names) != width:
+                raise ValueError(f"there are {width} features but {len(names)} names")
+            self.names_, self.idf_ = _encoded(names), np.empty(0)
 
     def _score(self, users: np.ndarray) -> Array:
         return self._products(self.profile(users))
 
-    def _rank(self, users: np.ndarray, k: int, seen: csr_array | None) -> TopK:
+    def _factors(self, users: np.ndarray) -> tuple[Array, Array] | None:
         if issparse(self.features_):
-            return super()._rank(users, k, seen)
-        profiles, features = self._placed(self.profile(users)), self._placed(self.features_)
-        return top_k(profiles, features, k, exclude=seen)
+            return None
+        return self._placed(self.profile(users)), self._placed(self.features_)
 
     def _products(self, rows: Features) -> Array:
         """Inner products of some feature vectors with those of all items, shape (n, n_items)."""

@@ -14,8 +14,15 @@ from scipy.sparse import csr_array, issparse, vstack
 
 from recsys_lib.data import Interactions
 from recsys_lib.recommenders import history
-from recsys_lib.recommenders.base import Array, Recommender, check_interactions, check_positive, merge
-from recsys_lib.recommenders.lists import check_pair, check_positions, contributions, native, without_itself
+from recsys_lib.recommenders.base import Array, Recommender, check_positive
+from recsys_lib.recommenders.lists import (
+    check_histories,
+    check_pair,
+    check_positions,
+    contributions,
+    native,
+    without_itself,
+)
 from recsys_lib.recommenders.similarity import mixed_product
 from recsys_lib.scoring import TopK, blas, top_k_blocks
 
@@ -101,12 +108,7 @@ class EASE(Recommender):
         ValueError
             As every `fit`; and if `side` is not sparse, of another width, or holds NaN or infinite values.
         """
-        check_interactions(train)
-        self._side = None if side is None else self._checked_side(train, side)
-        try:
-            return super().fit(train)
-        finally:
-            del self._side
+        return self._fit_or_restore(train, side=side)
 
     def partial_fit(self, new: Interactions) -> Self:
         """Bring users' histories up to date; what was learnt about items stays as it is until the next `fit`.
@@ -118,17 +120,10 @@ class EASE(Recommender):
         ValueError
             As `fit`; and with a half-life, if `new` has no times or ends before what is already known.
         """
-        check_interactions(new)
-        self._check_fitted()
-        n_users = len(self.users_)
-        merged = merge(self.matrix_, self.users_, self.items_, new)
-        self.history_, self.newest_ = history.extend(
-            self.history_, self.newest_, new, merged, self.scheme, self.half_life
-        )
-        self._remember(merged)
+        merged = history.take_in(self, new)
         changed = np.ones(merged.n_users, bool)
         if self.half_life is None:  # otherwise the weights of all users have faded
-            changed[:n_users] = self.changed_
+            changed[: len(self.changed_)] = self.changed_
             changed[merged.user_positions(new.users)[np.diff(new.matrix.indptr) > 0]] = True
         self.changed_ = changed
         self._append_items(merged.n_items - self.inputs_.shape[0])
@@ -151,13 +146,7 @@ class EASE(Recommender):
         ValueError
             If the width is not n_items. `sklearn.exceptions.NotFittedError` before `fit`.
         """
-        self._check_fitted()
-        if not issparse(histories) or histories.shape[1] != len(self.items_):
-            raise ValueError(
-                f"histories must be sparse with one column for each of {len(self.items_)} items, "
-                f"got {type(histories).__name__} of shape {np.shape(histories)}"
-            )
-        histories = csr_array(histories, dtype=np.float32)
+        histories = check_histories(self, histories)
         if self.weights_.numel():
             return self._by_items(histories)
         return self._by_users(histories, self._coefficients(histories), np.ones(histories.shape[0], bool))
@@ -200,11 +189,11 @@ class EASE(Recommender):
         alone = without_itself(items, len(self.items_))
         return top_k_blocks(lambda rows: self.fold_in(alone[rows]), *alone.shape, k, exclude=alone)
 
-    def _fit(self, train: Interactions) -> None:
+    def _fit(self, train: Interactions, side: csr_array | None = None) -> None:
         self.history_, self.newest_ = history.remember(train, self.scheme, self.half_life)
         self.changed_ = np.zeros(train.n_users, bool)
         rows = history.read(self.history_, self.scheme)
-        rows = rows if self._side is None else vstack([rows, self._side])
+        rows = rows if side is None else vstack([rows, self._checked_side(train, side)])
         self.inputs_ = csr_array(rows.T, dtype=np.float32)
         self.weights_, self.inverse_ = torch.empty((0, 0)), torch.empty((0, 0))
         self.complement_ = torch.ones(train.n_items)

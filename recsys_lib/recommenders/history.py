@@ -6,6 +6,7 @@ import numpy as np
 from scipy.sparse import coo_array, csr_array
 
 from recsys_lib.data import Interactions
+from recsys_lib.recommenders.base import Recommender, check_interactions, merge
 from recsys_lib.recommenders.weighting import SCHEMES, SECONDS_PER_DAY, seconds, weigh
 
 
@@ -41,6 +42,29 @@ def read(history: csr_array, scheme: str) -> csr_array:
     if scheme != "log":
         return history
     return csr_array((np.log1p(history.data), history.indices, history.indptr), shape=history.shape)
+
+
+def take_in(model: Recommender, new: Interactions) -> Interactions:
+    """Add new interactions to what a model remembers, `matrix_` and `history_`: how `partial_fit` begins.
+
+    Returns
+    -------
+    Interactions
+        Old and new ones together; users and items not seen before come last.
+
+    Raises
+    ------
+    ValueError
+        As `extend`, `check_interactions`, and before `fit`.
+    """
+    check_interactions(new)
+    model._check_fitted()
+    together = merge(model.matrix_, model.users_, model.items_, new)
+    model.history_, model.newest_ = extend(
+        model.history_, model.newest_, new, together, model.scheme, model.half_life
+    )
+    model._remember(together)
+    return together
 
 
 def extend(

@@ -15,6 +15,7 @@ from recsys_lib.data.interactions import Split, discovery
 from recsys_lib.metrics import ranking_metrics
 from recsys_lib.recommenders.base import Array, Recommender, check_interactions, check_positive
 from recsys_lib.recommenders.holdout import hold_out_last, hold_out_random
+from recsys_lib.recommenders.lists import check_pair
 from recsys_lib.recommenders.parts import (
     best_columns,
     check_parts,
@@ -111,16 +112,7 @@ class Hybrid(Recommender):
         ValueError
             As every `fit`; if `validation` has other users or items; if times are needed and missing.
         """
-        check_interactions(train)
-        if validation is not None:
-            check_interactions(validation)
-            if not (validation.users.equals(train.users) and validation.items.equals(train.items)):
-                raise ValueError("validation must have the users and items of train, in the same order")
-        self._validation = validation
-        try:
-            return super().fit(train)
-        finally:
-            del self._validation
+        return self._fit_or_restore(train, validation=validation)
 
     def partial_fit(self, new: Interactions) -> Self:
         """Pass new interactions on to the parts; weights stay as they are until the next `fit`.
@@ -150,11 +142,7 @@ class Hybrid(Recommender):
             Columns `part` (name of the class), `weight`, `standard_score` and `contribution` (their product);
             contributions add up to the score.
         """
-        users, known = self._positions(np.array([user]))
-        if not known.all():
-            raise ValueError(f"user {user} has no history to explain a score by")
-        if not 0 <= item < len(self.items_):
-            raise ValueError(f"item must be between 0 and {len(self.items_) - 1}, got {item}")
+        users, item = check_pair(self, user, item)
         standard = [float(standardise(part.score(users))[0, item]) for part in self.parts_]
         names = [type(part).__name__ for part in self.parts_]
         table = pd.DataFrame({"part": names, "weight": self.weights_, "standard_score": standard})
@@ -169,10 +157,13 @@ class Hybrid(Recommender):
         """Read what `save` stored; see `Recommender.load`."""
         return load_with_parts(cls, folder, device)
 
-    def _fit(self, train: Interactions) -> None:
-        if self._validation is not None:
+    def _fit(self, train: Interactions, validation: Interactions | None = None) -> None:
+        if validation is not None:
+            check_interactions(validation)
+            if not (validation.users.equals(train.users) and validation.items.equals(train.items)):
+                raise ValueError("validation must have the users and items of train, in the same order")
             self.parts_ = fit_parts(self.parts, train, self.device)
-            self._learn(self.parts_, Split(train, self._validation))
+            self._learn(self.parts_, Split(train, validation))
             return
         split = self._hold_out(train)
         if split is None:

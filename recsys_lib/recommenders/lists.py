@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 import torch
-from scipy.sparse import csr_array
+from scipy.sparse import csr_array, issparse
 
 from recsys_lib.scoring import TopK, top_k
 
@@ -48,6 +48,23 @@ def check_positions(name: str, positions: object, total: int, *, unknown: bool =
         also = ", and −1 is an unknown one" if unknown else ""
         raise ValueError(f"{name}[{where}] is {checked[where]}; positions go from 0 to {total - 1}{also}")
     return checked
+
+
+def check_histories(model: Recommender, histories: object) -> csr_array:
+    """Histories of users the model need not know, one column per item, as float32.
+
+    Raises
+    ------
+    ValueError
+        If the model is not fitted, or they are not sparse or of another width.
+    """
+    model._check_fitted()
+    if not issparse(histories) or histories.shape[1] != len(model.items_):
+        raise ValueError(
+            f"histories must be sparse with one column for each of {len(model.items_)} items, "
+            f"got {type(histories).__name__} of shape {np.shape(histories)}"
+        )
+    return csr_array(histories, dtype=np.float32)
 
 
 def check_pair(model: Recommender, user: int, item: int) -> tuple[np.ndarray, int]:

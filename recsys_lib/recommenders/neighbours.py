@@ -12,7 +12,7 @@ from scipy.sparse import csr_array, diags_array
 
 from recsys_lib.data import Interactions
 from recsys_lib.recommenders import history
-from recsys_lib.recommenders.base import Array, Recommender, check_interactions, merge
+from recsys_lib.recommenders.base import Array, Recommender
 from recsys_lib.recommenders.lists import check_pair, check_positions, contributions, without_itself
 from recsys_lib.recommenders.ratings import (
     expected_ratings,
@@ -88,17 +88,10 @@ class ItemKNN(Recommender):
         ValueError
             As `fit`; and with a half-life, if `new` has no times or ends before what is already known.
         """
-        check_interactions(new)
-        self._check_fitted()
-        together = merge(self.matrix_, self.users_, self.items_, new)
-        self.history_, self.newest_ = history.extend(
-            self.history_, self.newest_, new, together, self.scheme, self.half_life
-        )
-        n_items = together.n_items
+        n_items = history.take_in(self, new).n_items
         self.vectors_ = history.widen(self.vectors_, n_items, self.vectors_.shape[1])
         if self.neighbours_.shape[0]:
             self.neighbours_ = history.widen(self.neighbours_, n_items, n_items)
-        self._remember(together)
         return self
 
     def similar(self, items: np.ndarray, k: int = 10) -> TopK:
@@ -231,15 +224,9 @@ class UserKNN(Recommender):
             As `fit`; with a half-life, if `new` has no times or ends before what is already known; with
             ratings, where one replaces another: fit on all ratings instead.
         """
-        check_interactions(new)
-        self._check_fitted()
         if self.centred:
             raise ValueError("ratings of one pair do not add up: fit on old and new ratings instead")
-        together = merge(self.matrix_, self.users_, self.items_, new)
-        self.history_, self.newest_ = history.extend(
-            self.history_, self.newest_, new, together, self.scheme, self.half_life
-        )
-        self._remember(together)
+        history.take_in(self, new)
         self._find_neighbours()
         return self
 

@@ -9,9 +9,9 @@ import numpy as np
 import pandas as pd
 
 from recsys_lib.data import Interactions
+from recsys_lib.recommenders import history
 from recsys_lib.recommenders.base import Recommender, check_interactions, merge, user_counts
 from recsys_lib.recommenders.lists import check_pair
-from recsys_lib.recommenders.weighting import SECONDS_PER_DAY, seconds, weigh
 
 
 @dataclass(eq=False)
@@ -50,9 +50,11 @@ class PersonalFrequency(Recommender):
     half_life: float | None = None
     prior: float = 0.01
 
-    _arrays: ClassVar[tuple[str, ...]] = ("weights_", "newest_")
+    scheme: ClassVar[str] = "count"
+    _arrays: ClassVar[tuple[str, ...]] = ("history_", "newest_")
 
     def __post_init__(self) -> None:
+        history.check_weighting(self.scheme, self.half_life)
         if not self.prior >= 0:
             raise ValueError(f"prior must be at least 0, got {self.prior!r}")
 
@@ -64,18 +66,7 @@ class PersonalFrequency(Recommender):
         ValueError
             If there is a half-life and `new` has no times, or times before the newest one already known.
         """
-        check_interactions(new)
-        self._check_fitted()
-        added, newest = weigh(new, "count", self.half_life), _newest(new)
-        faded = self.weights_.copy()
-        if self.half_life is not None:
-            if newest < self.newest_:
-                raise ValueError("the new interactions end before the ones already known: fit on all instead")
-            days = (newest - self.newest_) / SECONDS_PER_DAY
-            faded.data *= np.float32(0.5 ** (days / self.half_life))
-        weights = merge(faded, self.users_, self.items_, Interactions(added, new.users, new.items))
-        self._remember(merge(self.matrix_, self.users_, self.items_, new))
-        self.weights_, self.newest_ = weights.matrix, newest
+        history.take_in(self, new)
         return self
 
     def explain(self, user: int, item: int) -> pd.DataFrame:
@@ -92,21 +83,15 @@ class PersonalFrequency(Recommender):
             Columns `reason` ("own purchases", "popularity") and `contribution`; they add up to the score.
         """
         users, item = check_pair(self, user, item)
-        own = float(self.weights_[users].toarray()[0, item])
+        own = float(self.history_[users].toarray()[0, item])
         popular = float(self._prior()[item])
         return pd.DataFrame({"reason": ["own purchases", "popularity"], "contribution": [own, popular]})
 
     def _fit(self, train: Interactions) -> None:
-        self.weights_ = weigh(train, "count", self.half_life)
-        self.newest_ = _newest(train)
+        self.history_, self.newest_ = history.remember(train, self.scheme, self.half_life)
 
     def _score(self, users: np.ndarray) -> np.ndarray:
-        return self.weights_[users].toarray() + self._prior()
+        return self.history_[users].toarray() + self._prior()
 
     def _prior(self) -> np.ndarray:
         return (self.prior * user_counts(self.matrix_) / self.matrix_.shape[0]).astype(np.float32)
-
-
-def _newest(train: Interactions) -> np.ndarray:
-    """Time of the newest event in seconds, NaN where times are not known; as an array, to be stored."""
-    return np.array(np.nan if train.events is None else seconds(train.events["time"]).max())

@@ -15,7 +15,7 @@ from recsys_lib.data import Interactions
 from recsys_lib.recommenders.base import Recommender, check_positive
 from recsys_lib.recommenders.habits import Habits
 from recsys_lib.recommenders.holdout import hold_out_last
-from recsys_lib.recommenders.lists import on_host
+from recsys_lib.recommenders.lists import check_positions, on_host
 from recsys_lib.recommenders.parts import (
     best_columns,
     check_parts,
@@ -136,8 +136,7 @@ class BoostedRanker(Recommender):
         ValueError
             As every `fit`; and if times are missing, or `groups` do not fit the items.
         """
-        self._group_codes = dict(groups or {})
-        return super().fit(train)
+        return self._fit_or_restore(train, groups=groups)
 
     def explain(self, user: int, item: int, n: int | None = None) -> pd.DataFrame:
         """Split a candidate's score into what each column of its description adds.
@@ -150,6 +149,8 @@ class BoostedRanker(Recommender):
             Columns `reason`, `value` (of the column), `contribution`, largest effects first; the first `n`;
             all, the default, add up to the score. An item that is no candidate has a single reason.
         """
+        self._check_fitted()
+        item = int(check_positions("item", [item], len(self.items_))[0])
         score = float(self.score(np.array([user]))[0, item])
         if user < 0 or item not in self.candidates_[[user]].indices:
             return pd.DataFrame({"reason": ["no candidate"], "value": [np.nan], "contribution": [score]})
@@ -174,7 +175,8 @@ class BoostedRanker(Recommender):
         """Read what `save` stored; see `Recommender.load`."""
         return load_with_parts(cls, folder, device)
 
-    def _fit(self, train: Interactions) -> None:
+    def _fit(self, train: Interactions, groups: Mapping[str, np.ndarray] | None = None) -> None:
+        self._group_codes = dict(groups or {})
         self._trees = self._learn(train)
         self.parts_ = fit_parts(self.parts, train, self.device)
         self.candidates_ = csr_array(train.matrix.shape, dtype=np.float32)

@@ -5,14 +5,12 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from scipy.sparse import csc_array, csr_array
+from scipy.sparse import coo_array, csc_array, csr_array
 
 from recsys_lib.recommenders.similarity import rows_of, sparse_product
 
-USER_DAMPING, ITEM_DAMPING = (
-    15.0,
-    10.0,
-)  # ratings' worth of doubt that a user or an item differs from the mean
+# Ratings' worth of doubt that a user or an item differs from the mean.
+USER_DAMPING, ITEM_DAMPING = 15.0, 10.0
 _SWEEPS = 10
 
 
@@ -59,18 +57,27 @@ def expected_ratings(ratings: csr_array, centred: bool | str) -> Expected:
     user, item = np.zeros(n_users), np.zeros(n_items)
     if centred is False:
         return Expected(user, item, 0.0)
-    values, rows, columns = ratings.data.astype(np.float64), rows_of(ratings), ratings.indices
-    mean = float(values.mean())
-    per_user, per_item = np.bincount(rows, minlength=n_users), np.bincount(columns, minlength=n_items)
+    mean = float(ratings.data.mean(dtype=np.float64))
     if centred is True:
-        user = np.bincount(rows, weights=values - mean, minlength=n_users) / np.maximum(per_user, 1)
+        left = ratings.data.astype(np.float64) - mean
+        user = np.bincount(rows_of(ratings), left, n_users) / np.maximum(np.diff(ratings.indptr), 1)
         return Expected(mean + user, item, mean)
-    for _ in range(_SWEEPS):
-        left = values - mean - user[rows]
-        item = np.bincount(columns, weights=left, minlength=n_items) / (ITEM_DAMPING + per_item)
-        left = values - mean - item[columns]
-        user = np.bincount(rows, weights=left, minlength=n_users) / (USER_DAMPING + per_user)
+    user, item = damped_biases(ratings.tocoo(), mean, USER_DAMPING, ITEM_DAMPING, _SWEEPS)
     return Expected(mean + user, item, mean)
+
+
+def damped_biases(
+    ratings: coo_array, mean: float, user_damping: float, item_damping: float, sweeps: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Biases of users and items that minimise ``Σ (r − mean − b_u − b_i)² + damping · Σ b²``, by turns."""
+    users, items, left = ratings.row, ratings.col, ratings.data.astype(np.float64) - mean
+    n_users, n_items = ratings.shape
+    of_user, of_item = np.bincount(users, minlength=n_users), np.bincount(items, minlength=n_items)
+    user = np.zeros(n_users)
+    for _ in range(sweeps):
+        item = np.bincount(items, left - user[users], n_items) / (of_item + item_damping)
+        user = np.bincount(users, left - item[items], n_users) / (of_user + user_damping)
+    return user, item
 
 
 def taste_similarity(deviations: csr_array, users: np.ndarray, shrinkage: float) -> np.ndarray:

@@ -13,7 +13,9 @@ from scipy.sparse import csr_array
 from recsys_lib.data import Interactions
 from recsys_lib.recommenders.base import Array, Recommender, check_positive
 from recsys_lib.recommenders.ease import gram, invert
-from recsys_lib.recommenders.weighting import SCHEMES, seconds, weigh
+from recsys_lib.recommenders.history import check_weighting
+from recsys_lib.recommenders.lists import check_pair, contributions
+from recsys_lib.recommenders.weighting import seconds, weigh
 
 
 @dataclass(eq=False)
@@ -61,8 +63,7 @@ class SessionEASE(Recommender):
         check_positive(regularization=self.regularization, scale=self.scale)
         if not 0 <= self.share <= 1:
             raise ValueError(f"share must lie between 0 and 1, got {self.share!r}")
-        if self.scheme not in SCHEMES:
-            raise ValueError(f"scheme must be one of {SCHEMES}, got {self.scheme!r}")
+        check_weighting(self.scheme, self.half_life)
 
     def explain(self, user: int, item: int, n: int | None = None) -> pd.DataFrame:
         """Split a score into what each item of the user's history adds to it.
@@ -73,15 +74,10 @@ class SessionEASE(Recommender):
             Columns `item` (position) and `contribution`, ``x_uj B_ji``, highest first; the first `n` rows,
             by default all, which add up to the score.
         """
-        users, known = self._positions(np.array([user]))
-        if not known.all():
-            raise ValueError(f"user {user} has no history to explain a score by")
-        if not 0 <= item < len(self.items_):
-            raise ValueError(f"item must be between 0 and {len(self.items_) - 1}, got {item}")
-        history = self.history_[users]
-        effects = self.weights_[:, item].cpu().numpy()[history.indices]
-        table = pd.DataFrame({"item": history.indices, "contribution": history.data * effects})
-        return table.sort_values("contribution", ascending=False, kind="stable", ignore_index=True)[:n]
+        users, item = check_pair(self, user, item)
+        own = self.history_[users]
+        effects = self.weights_[:, item].cpu().numpy()[own.indices]
+        return contributions("item", own.indices, own.data * effects, n)
 
     def _fit(self, train: Interactions) -> None:
         if train.events is None:

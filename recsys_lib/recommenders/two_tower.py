@@ -14,8 +14,8 @@ from tqdm import tqdm
 
 from recsys_lib.data import Interactions
 from recsys_lib.recommenders import history
-from recsys_lib.recommenders.base import Array, Recommender, check_interactions, check_positive, merge
-from recsys_lib.recommenders.lists import check_pair, contributions, native, similar_factors
+from recsys_lib.recommenders.base import Array, Recommender, check_interactions, check_positive
+from recsys_lib.recommenders.lists import check_histories, check_pair, contributions, native, similar_factors
 from recsys_lib.recommenders.towers import (
     Features,
     Histories,
@@ -30,7 +30,7 @@ from recsys_lib.recommenders.towers import (
     sampled_softmax,
     user_tower,
 )
-from recsys_lib.scoring import TopK, top_k
+from recsys_lib.scoring import TopK
 
 _START = 0.03  # standard deviation of the first weights
 _STEPS = 200  # of a fit, at least: small data needs more epochs
@@ -136,9 +136,7 @@ class TwoTower(Recommender):
         ValueError
             As every `fit`; if all weights are 0; and if the features are not one finite row per item.
         """
-        check_interactions(train)
-        self.features_ = _checked(features, train.n_items)
-        return super().fit(train)
+        return self._fit_or_restore(train, features=features)
 
     def partial_fit(self, new: Interactions, features: Features | None = None, epochs: int = 1) -> Self:
         """Add new interactions to the histories and go on training with the users who have them.
@@ -168,14 +166,11 @@ class TwoTower(Recommender):
                 f"the model was fitted with {self.features_.shape[1]} features per item, "
                 f"the new items have {rows.shape[1]}"
             )
-        merged = merge(self.matrix_, self.users_, self.items_, new)
-        args = self.history_, self.newest_, new, merged, self.scheme, self.half_life
-        self.history_, self.newest_ = history.extend(*args)
+        merged = history.take_in(self, new)
         if fresh.any():
             stack = vstack if issparse(self.features_) else np.vstack
             # `merge` appends new items in the order in which they stand in `new`.
             self.features_ = stack([self.features_, rows.astype(np.float32)])
-        self._remember(merged)
         self._grow(merged)
         users = merged.user_positions(new.users)[np.diff(new.matrix.indptr) > 0]
         known = np.flatnonzero(np.diff(merged.matrix.indptr))
@@ -197,14 +192,9 @@ class TwoTower(Recommender):
         -------
         float32 array, shape (n, n_items)
         """
-        self._check_fitted()
-        if not issparse(histories) or histories.shape[1] != len(self.items_):
-            raise ValueError(
-                f"histories must be sparse with one column for each of {len(self.items_)} items, "
-                f"got {type(histories).__name__} of shape {np.shape(histories)}"
-            )
+        histories = check_histories(self, histories)
         nobody = np.full(histories.shape[0], -1)
-        return native(self._user_factors(csr_array(histories), nobody)) @ native(self.item_factors_).T
+        return native(self._user_factors(histories, nobody)) @ native(self.item_factors_).T
 
     def explain(self, user: int, item: int, n: int | None = None) -> pd.DataFrame:
         """Split a score into what each item of the user's history adds to it.
@@ -233,12 +223,13 @@ class TwoTower(Recommender):
         self._check_fitted()
         return similar_factors(self.item_factors_[:, :-1], items, k)
 
-    def _fit(self, train: Interactions) -> None:
+    def _fit(self, train: Interactions, features: Features | None = None) -> None:
+        self.features_ = _checked(features, train.n_items)
         self.history_, self.newest_ = history.remember(train, self.scheme, self.half_life)
         generator = torch.Generator().manual_seed(self.seed)
         n_features, width = self.features_.shape[1], self.factors if self.user_ids else 0
         shapes = [(train.n_items, self.factors), (n_features, self.factors)]
-        items, features = (_START * torch.randn(shape, generator=generator) for shape in shapes)
+        items, of_features = (_START * torch.randn(shape, generator=generator) for shape in shapes)
         frequency = asked_for(history.read(self.history_, self.scheme))
         if not frequency.any():
             raise ValueError("all values are 0: there is nothing to ask for")
@@ -246,7 +237,13 @@ class TwoTower(Recommender):
         bias = torch.from_numpy(np.log(np.maximum(frequency, frequency[frequency > 0].min())))[:, None]
         never = torch.from_numpy(frequency == 0)
         items[never] = 0  # such an item has nothing but its features
-        parts = items, bias.float(), features, torch.zeros(n_features, 1), torch.zeros(train.n_users, width)
+        parts = (
+            items,
+            bias.float(),
+            of_features,
+            torch.zeros(n_features, 1),
+            torch.zeros(train.n_users, width),
+        )
         self._keep(Towers(*(part.to(self._device()) for part in parts)))
         users = np.flatnonzero(np.diff(train.matrix.indptr))
         self._train(users, max(self.epochs, -(-_STEPS // self._steps(users))))
@@ -314,14 +311,9 @@ class TwoTower(Recommender):
         pooled = normalize(pooled, dim=1) if self.cosine else pooled
         return torch.cat([pooled, torch.ones_like(pooled[:, :1])], dim=1)
 
-    def _score(self, users: np.ndarray) -> Array:
-        return native(self._queries(users)) @ native(self.item_factors_).T
-
-    def _rank(self, users: np.ndarray, k: int, seen: csr_array | None) -> TopK:
-        return top_k(native(self._queries(users)), native(self.item_factors_), k, exclude=seen)
-
-    def _queries(self, users: np.ndarray) -> torch.Tensor:
-        return self.user_factors_[torch.from_numpy(users).to(self.user_factors_.device)]
+    def _factors(self, users: np.ndarray) -> tuple[Array, Array]:
+        queries = self.user_factors_[torch.from_numpy(users).to(self.user_factors_.device)]
+        return native(queries), native(self.item_factors_)
 
 
 def _checked(features: Features | None, n_items: int) -> Features:

@@ -8,9 +8,10 @@ import pandas as pd
 import pytest
 import torch
 from scipy.sparse import csr_array
+from sklearn.exceptions import NotFittedError
 
 from recsys_lib.data import Interactions
-from recsys_lib.recommenders import PersonalFrequency, Popularity, storage, weigh
+from recsys_lib.recommenders import ALS, PersonalFrequency, Popularity, storage, weigh
 from recsys_lib.recommenders.base import check_positive, merge, resolve_device, user_counts
 from recsys_lib.recommenders.weighting import decay, seconds
 
@@ -284,3 +285,17 @@ def test_lists_on_a_device_stay_there(monkeypatch):
     model = Popularity().fit(events(OLD))
     monkeypatch.setattr("recsys_lib.recommenders.base.resolve_device", lambda _: torch.device("meta"))
     assert model._to_device(np.ones((2, 2), np.float32)).device.type == "meta"
+
+
+def test_a_fit_that_fails_leaves_the_model_as_it_was():
+    train, other = events(OLD), events(OLD[:-1])
+    model = ALS(2, progress=False)
+    with pytest.raises(ValueError, match="item_factors must have shape"):
+        model.fit(train, item_factors=np.ones((1, 1)))
+    with pytest.raises(NotFittedError):
+        model.score()
+    before = model.fit(train).score()
+    with pytest.raises(ValueError, match="item_factors must have shape"):
+        model.fit(other, item_factors=np.ones((1, 1)))
+    np.testing.assert_array_equal(model.score(), before)
+    assert model.matrix_ is train.matrix

@@ -26,7 +26,7 @@ PATTERNS = (
     (r"(?<=\d)IN\b", " INCH"),
     (r"(?<=\d)LBS\b", " POUNDS"),
     (r"\bSALTICE C$", "SALT/ICE CREAM SALT"),
-    (r"^CTLRYTBLCLTHSTTHPKSST$|PLSTC CTLRYTBLCLTHSTTHPKSST", "PLASTIC CUTLERY/TABLECLOTHS/TOOTHPICKS"),
+    (r"PLSTC CTLRYTBLCLTHSTTHPKSST", "PLASTIC CUTLERY/TABLECLOTHS/TOOTHPICKS"),
     (r"SAUCESSALSAPICANTEE", "SAUCES/SALSA/PICANTE"),
     (r"SPICESSALSAPICKLING", "SPICES/SALSA/PICKLING"),
     (r"JARSLIDSUTENSILSMIS", "JARS/LIDS/UTENSILS"),
@@ -34,7 +34,7 @@ PATTERNS = (
     (r"GRAPESFIGSE", "GRAPES/FIGS"),
     (r"SARANETC\.?", "SARAN"),
     (r"CRABETC", "CRAB"),
-    (r"BEERALE ?MALT|BEERALEMALT", "BEER/ALE/MALT"),
+    (r"BEERALE ?MALT", "BEER/ALE/MALT"),
     (r"BEERALE", "BEER/ALE"),
     (r"BOURBONWHISKEYSOUR", "BOURBON/WHISKEY/SOUR"),
     (r"BEAUTYASSESSPILL", "BEAUTY ACCESSORIES/PILL"),
@@ -148,11 +148,10 @@ WORDS = {
     if entry.strip()
 }
 
+# The units of sizes, without the S of a plural: `spell_size` takes that off before it looks here.
 UNITS = {
     "OZ": "ounce",
-    "OZS": "ounce",
     "LB": "pound",
-    "LBS": "pound",
     "CT": "count",
     "PK": "pack",
     "ML": "milliliter",
@@ -171,9 +170,7 @@ UNITS = {
     "PC": "piece",
     "STEM": "stem",
     "LOAD": "load",
-    "LOADS": "load",
     "LD": "load",
-    "LDS": "load",
     "ROLL": "roll",
     "KIT": "kit",
     "GM": "gram",

@@ -61,10 +61,12 @@ def spell_size(size: str) -> str:
     >>> spell_size("16 OZ"), spell_size("12 PK/12 OZ"), spell_size("CTN")
     ('16 ounces', '12 packs of 12 ounces', 'carton')
     """
-    parts = [_plain_size(part.strip()) for part in size.upper().split("/")]
-    if len(parts) == 2 and all(parts) and not size.replace("/", "").replace(" ", "").isdigit():
-        return " of ".join(parts) if "pack" in parts[0] or "count" in parts[0] else _plain_size(size.upper())
-    return _plain_size(size.upper())
+    size = size.upper()
+    parts = [_plain_size(part.strip()) for part in size.split("/")]
+    # Only behind a number of pieces does the slash mean "of"; in 1/2 GAL it is a fraction.
+    if len(parts) == 2 and parts[1] and ("pack" in parts[0] or "count" in parts[0]):
+        return " of ".join(parts)
+    return _plain_size(size)
 
 
 def product_texts(products: pd.DataFrame, fields: Sequence[str] = FIELDS) -> list[str]:
@@ -139,8 +141,8 @@ def household_texts(
     codes, _ = pd.factorize(np.asarray(names, dtype=object))
     past = past.assign(name=codes[past["item"].to_numpy()])
     past = past.sort_values("time", ascending=False, kind="stable").drop_duplicates(["user", "name"])
-    latest = past.groupby("user", sort=False)["item"].apply(lambda items: list(items.iloc[:recent]))
-    bought = latest.to_dict()
+    latest = past.groupby("user", sort=False).head(recent)
+    bought = latest.groupby("user", sort=False)["item"].agg(list).to_dict()
     texts = ["; ".join(names[item] for item in bought.get(int(user), [])) for user in households]
     return [text or NOTHING_BOUGHT for text in texts]
 

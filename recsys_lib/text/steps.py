@@ -77,11 +77,9 @@ def _precision(device: torch.device) -> AbstractContextManager:
     return nullcontext() if half is None else torch.autocast(device.type, dtype=half)
 
 
-@contextmanager
-def own_randomness(device: torch.device) -> Iterator[None]:
+def own_randomness(device: torch.device) -> AbstractContextManager:
     """Leave torch's global random numbers as they were."""
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        yield
+    return torch.random.fork_rng(devices=[device] if device.type == "cuda" else [])
 
 
 @contextmanager

@@ -319,7 +319,8 @@ def matching_texts(
         raise ValueError(f"{len(first)} first texts need as many second ones, got {len(second)}")
     numbers: dict[str, int] = {}
     pairs = zip(first, second, strict=True)
-    same = np.array([[numbers.setdefault(text, len(numbers)) for text in pair] for pair in pairs])
+    flat = [numbers.setdefault(text, len(numbers)) for pair in pairs for text in pair]
+    same = np.array(flat, dtype=np.int64).reshape(-1, 2)
     twins = same[:, 0] == same[:, 1]
     if twins.any():
         row = int(np.argmax(twins))

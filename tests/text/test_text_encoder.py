@@ -29,9 +29,18 @@ def test_vectors_equal_those_of_each_text_alone(tiny) -> None:
     assert np.abs(together @ together.T - 1).max() > 1e-3
 
 
-def test_equal_texts_are_encoded_once_and_stay_in_their_places(tiny) -> None:
+def test_equal_texts_are_encoded_once_and_stay_in_their_places(tiny, monkeypatch) -> None:
     twice = [TEXTS[1], TEXTS[0], TEXTS[1]]
-    vectors = encode(tiny, twice)
+    forward, seen = tiny.model.forward, []
+
+    def watched(**batch):
+        seen.append(len(batch["input_ids"]))
+        return forward(**batch)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(tiny.model, "forward", watched)
+        vectors = encode(tiny, twice)
+    assert sum(seen) == 2
     assert (vectors[0] == vectors[2]).all()
     np.testing.assert_allclose(vectors[:2], encode(tiny, twice[:2]), atol=1e-6)
     assert encode(tiny, []).shape == (0, 32)
@@ -97,7 +106,7 @@ def test_a_truncated_cache_is_made_anew(tiny, tmp_path) -> None:
         ("tea", "must be a list"),
     ],
 )
-def test_texts_that_are_none_are_refused(tiny, texts, message) -> None:
+def test_empty_texts_and_what_is_no_text_are_refused(tiny, texts, message) -> None:
     with pytest.raises(ValueError, match=message):
         encode(tiny, texts)
 

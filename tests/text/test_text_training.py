@@ -325,14 +325,29 @@ def test_other_errors_are_not_taken_for_a_full_memory(tiny, model) -> None:
     ("changes", "message"),
     [
         ({"epochs": 0}, "must be positive"), ({"batch_size": 0}, "must be positive"),
-        ({"rate": 0.0}, "must be positive"), ({"warmup": 1.5}, "warmup between 0 and 1"),
+        ({"rate": 0.0}, "must be positive"), ({"patience": 0}, "must be positive"),
+        ({"warmup": 1.5}, "warmup between 0 and 1"),
     ],
 )  # fmt: skip
 def test_settings_without_sense_are_refused(tiny, model, changes, message) -> None:
     with pytest.raises(ValueError, match=message):
         fit(model, examples(tiny), examples(tiny), **(SETTINGS | changes))
-    with pytest.raises(ValueError, match="train holds no examples"):
-        fit(model, labelled_pairs(tiny.tokenizer, [], [], []), examples(tiny), **SETTINGS)
+
+
+def test_training_on_nothing_is_refused(tiny, model) -> None:
+    words = tiny.tokenizer
+    for nothing in (
+        labelled_pairs(words, [], [], []),
+        masked_texts(words, []),
+        matching_texts(words, [], []),
+    ):
+        with pytest.raises(ValueError, match="train holds no examples"):
+            fit(model, nothing, examples(tiny), **SETTINGS)
+        with pytest.raises(ValueError, match="validation holds no examples"):
+            fit(model, examples(tiny), nothing, **SETTINGS)
+
+
+def test_a_model_without_a_weight_to_train_is_refused(tiny, model) -> None:
     for value in model.parameters():
         value.requires_grad_(False)
     with pytest.raises(ValueError, match="nothing to train"):

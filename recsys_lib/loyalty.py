@@ -286,10 +286,8 @@ def churn_features(
     table = table.fillna({"usual_gap": lookback, "longest_gap": lookback})
     table["relative_gap"] = table["days_since_last"] / table["usual_gap"]
     table["spend_per_visit"] = table["spend"] / table["visits"]
-    for name in ("visit", "spend"):
-        whole = table["visits" if name == "visit" else "spend"]
-        part = table["recent_visits" if name == "visit" else "recent_spend"]
-        table[f"{name}_trend"] = (part / recent) / (whole / lookback)
+    table["visit_trend"] = (table["recent_visits"] / recent) / (table["visits"] / lookback)
+    table["spend_trend"] = (table["recent_spend"] / recent) / (table["spend"] / lookback)
     discount = table.pop("discount")
     return table.assign(discount_share=discount / (table["spend"] + discount))
 

@@ -68,8 +68,11 @@ def test_the_budget_buys_the_most_promising() -> None:
         (lambda: best_threshold(Y, P, 5.0, -1.0), "cost must be a number of dollars"),
         (lambda: within_budget(P, 10.0, 0.0), "cost must be above 0"),
         (lambda: within_budget(P, 10.0, -1.0), "cost must be a number of dollars"),
+        (lambda: within_budget(P, -1.0, 1.0), "budget must be a number of dollars"),
         (lambda: profits(Y, P[:5] > 0.5, 5.0, 1.0), "one entry per household in both"),
         (lambda: profit_curve(Y, P[:5], 5.0, 1.0), "vectors of one length"),
+        (lambda: household_intervals(Y, P, HOUSEHOLDS[:5]), r"300 rows but household_ids of shape \(5,\)"),
+        (lambda: household_mean(P, HOUSEHOLDS[:5]), r"300 rows but household_ids of shape \(5,\)"),
         (lambda: profit_curve(Y, P * np.nan, 5.0, 1.0), "p finite"),
     ],
 )
@@ -115,6 +118,17 @@ def test_the_resampled_lift_is_near_the_lift_of_repeated_rows() -> None:
     assert found.value == lift(Y, P, fraction=0.2)
     flat = household_intervals(Y, np.full(300, 0.3), HOUSEHOLDS, n_resamples=40)["lift"]
     np.testing.assert_allclose(flat[:3], 1)
+
+
+@pytest.mark.filterwarnings("error")
+def test_what_one_class_leaves_without_meaning_is_nan() -> None:
+    found = household_intervals(np.zeros(300), P, HOUSEHOLDS, n_resamples=40)
+    for name in ("roc_auc", "average_precision", "lift"):
+        assert np.isnan(found[name][:3]).all()
+    assert 0 < found["brier"].low < found["brier"].value < found["brier"].high
+    # Some resamples hold no one: they are left out.
+    rare = household_intervals(np.arange(300) == 7, P, HOUSEHOLDS, n_resamples=40)
+    assert np.isfinite([rare[name][:3] for name in rare]).all()
 
 
 def test_differences_are_paired_and_a_model_does_not_differ_from_itself() -> None:

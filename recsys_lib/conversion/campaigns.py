@@ -43,8 +43,7 @@ def campaign_table(journey: CompleteJourney) -> pd.DataFrame:
         ("products", journey.coupons, "product_id"),
     ):
         table[name] = frame.groupby("campaign_id")[column].nunique().reindex(table.index, fill_value=0)
-    sent = journey.campaigns.merge(first_redemptions(journey), how="left")
-    table["converted"] = sent["redemption_date"].notna().groupby(sent["campaign_id"]).mean()
+    table["converted"] = _sent(journey).groupby("campaign_id")["converted"].mean()
     stamps = journey.transactions["transaction_timestamp"]
     first, last = stamps.min().normalize(), stamps.max().normalize()
     # A stamp of 1 January may belong to the evening of the day before (UTC): a campaign must end before it.
@@ -73,9 +72,7 @@ def campaign_pairs(journey: CompleteJourney) -> pd.DataFrame:
         As in `campaign_table`.
     """
     table = campaign_table(journey)
-    pairs = journey.campaigns.join(table[["start_date", "status"]], on="campaign_id")
-    pairs = pairs.merge(first_redemptions(journey), how="left")
-    pairs["converted"] = pairs.pop("redemption_date").notna()
+    pairs = _sent(journey).join(table[["start_date", "status"]], on="campaign_id")
     pairs = pairs.sort_values(["start_date", "campaign_id", "household_id"], ignore_index=True)
     return pairs[["campaign_id", "household_id", "start_date", "converted", "status"]]
 
@@ -89,5 +86,12 @@ def redemptions(journey: CompleteJourney) -> pd.DataFrame:
 
 
 def first_redemptions(journey: CompleteJourney) -> pd.DataFrame:
+    """The first of these `redemptions` of each household and campaign."""
     keys = ["household_id", "campaign_id"]
     return redemptions(journey).groupby(keys, as_index=False)["redemption_date"].min()
+
+
+def _sent(journey: CompleteJourney) -> pd.DataFrame:
+    """Who was sent which campaign, and whether they `converted`."""
+    sent = journey.campaigns.merge(first_redemptions(journey), how="left")
+    return sent.assign(converted=sent.pop("redemption_date").notna())

@@ -34,7 +34,7 @@ def profits(y: np.ndarray, chosen: np.ndarray, value: float, cost: float) -> np.
     >>> profits(np.array([1, 0, 1]), np.array([True, True, False]), value=5, cost=1).tolist()
     [4.0, -1.0, 0.0]
     """
-    check_prices(value, cost)
+    _check_dollars(value=value, cost=cost)
     y, chosen = np.asarray(y, dtype=np.float64), np.asarray(chosen, dtype=bool)
     if y.shape != chosen.shape:
         raise ValueError(f"y has shape {y.shape} but chosen {chosen.shape}: one entry per household in both")
@@ -114,8 +114,13 @@ def within_budget(p: np.ndarray, budget: float, cost: float) -> np.ndarray:
     Returns
     -------
     np.ndarray of bool, shape (n,)
+
+    Raises
+    ------
+    ValueError
+        If the budget is negative, the cost is not above 0, or one of them is not a number.
     """
-    check_prices(budget, cost)
+    _check_dollars(budget=budget, cost=cost)
     if cost == 0:
         raise ValueError("cost must be above 0: with free contacts no budget limits anything")
     p = np.asarray(p, dtype=np.float64)
@@ -125,8 +130,8 @@ def within_budget(p: np.ndarray, budget: float, cost: float) -> np.ndarray:
     return chosen
 
 
-def check_prices(value: float, cost: float) -> None:
-    """Raise ValueError if one of two amounts of money is negative or not a finite number."""
-    for name, amount in (("value", value), ("cost", cost)):
+def _check_dollars(**amounts: float) -> None:
+    """Raise ValueError if an amount of money is negative or not a finite number."""
+    for name, amount in amounts.items():
         if not (np.isfinite(amount) and amount >= 0):
             raise ValueError(f"{name} must be a number of dollars, 0 or more, got {amount}")

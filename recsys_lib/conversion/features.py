@@ -43,7 +43,7 @@ def campaign_features(
     Parameters
     ----------
     journey : CompleteJourney
-        `transactions` should be cleaned; with `on_display` and `in_mailer` (`prepared_lines`) there are two
+        `transactions` should be cleaned; with `on_display` and `in_mailer` (`prepared_lines`) there are four
         columns more. The order of rows does not matter.
     pairs : pandas.DataFrame
         With columns `campaign_id` and `household_id`, one row per question.
@@ -94,6 +94,10 @@ class _Questions(NamedTuple):
     campaigns: np.ndarray
     dates: np.ndarray
     first_day: pd.Timestamp
+
+    def day(self) -> np.ndarray:
+        """Days from the first day of the data to the question's."""
+        return (self.dates - np.datetime64(self.first_day, "s")) / np.timedelta64(1, "D")
 
     def weeks(self, window: int | None) -> np.ndarray:
         """Weeks looked back on: of the window, or of the data where they are fewer; at least 1."""
@@ -160,7 +164,7 @@ def _purchases(lines: _Lines, ask: _Questions) -> dict[str, np.ndarray]:
     totals = {name: running_total(values) for name, values in lines.amounts.items()}
     columns: dict[str, np.ndarray] = {}
     seen = end > begin[None]
-    today = (ask.dates - np.datetime64(ask.first_day, "s")) / np.timedelta64(1, "D")
+    today = ask.day()
     last = np.where(seen, lines.seconds[np.maximum(end - 1, 0)] / 86_400, 0)
     columns["days_since_visit"] = np.maximum(today - last, 0)
     columns["days_since_coupon"] = np.maximum(today - _last_coupon(lines, end, begin[None]), 0)
@@ -325,7 +329,7 @@ def _days_since(events: pd.DataFrame, time: str, ask: _Questions) -> np.ndarray:
     history = build_history(events["household_id"], events[time], ask.first_day)
     end = position(history, ask.households, ask.dates)
     begin = position(history, ask.households, ask.since(None))
-    today = (ask.dates - np.datetime64(ask.first_day, "s")) / np.timedelta64(1, "D")
+    today = ask.day()
     stamps = events[time].to_numpy().astype("datetime64[s]")[history.order]
     elapsed = (stamps - np.datetime64(ask.first_day, "s")) / np.timedelta64(1, "D")
     last = np.append(elapsed, 0)[np.where(end > begin, end - 1, -1)]

@@ -46,6 +46,7 @@ def household_mean(
 ) -> Interval:
     """Mean over rows with its 95 % interval, households resampled; `n` counts the rows."""
     values = np.asarray(values, dtype=np.float64)
+    _check_one_per_row(household_ids, len(values))
     weights = household_weights(household_ids, n_resamples, seed)
     return percentile_interval(
         float(values.mean()), weights @ values / weights.sum(axis=1), 0.95, len(values)
@@ -74,9 +75,16 @@ def household_intervals(
     Returns
     -------
     dict of str to Interval
-        roc_auc, average_precision, brier, log_loss, lift; `n` counts the rows.
+        roc_auc, average_precision, brier, log_loss, lift; `n` counts the rows. What has no meaning because
+        all outcomes are the same is NaN.
+
+    Raises
+    ------
+    ValueError
+        As in `classification_metrics`, or if there is not one household id per row.
     """
     y = np.asarray(y, dtype=np.float64)
+    _check_one_per_row(household_ids, len(y))
     models = [np.asarray(p, dtype=np.float64)] + ([] if baseline is None else [np.asarray(baseline, float)])
     observed = [classification_metrics(y, p) | {"lift": lift(y, p, fraction=fraction)} for p in models]
     rng, drawn = np.random.default_rng(seed), []
@@ -93,12 +101,18 @@ def household_intervals(
         values = [np.concatenate([block[m][name] for block in drawn]) for m in range(len(models))]
         value = observed[0][name] - (observed[1][name] if baseline is not None else 0)
         resampled = values[0] - (values[1] if baseline is not None else 0)
-        intervals[name] = percentile_interval(float(value), resampled[~np.isnan(resampled)], 0.95, len(y))
+        kept = resampled[~np.isnan(resampled)] if not np.isnan(value) else np.array([np.nan])
+        intervals[name] = percentile_interval(float(value), kept, 0.95, len(y))
     return intervals
 
 
+def _check_one_per_row(household_ids: np.ndarray, n_rows: int) -> None:
+    if np.shape(household_ids) != (n_rows,):
+        raise ValueError(f"{n_rows} rows but household_ids of shape {np.shape(household_ids)}: one per row")
+
+
 def _weighted_lift(y: np.ndarray, p: np.ndarray, weights: np.ndarray, fraction: float) -> np.ndarray:
-    """Lift of every row of weights; rows with equal p share the last places."""
+    """Lift of every row of weights, NaN without a one; rows with equal p share the last places."""
     order = np.argsort(-p, kind="stable")
     ends = np.append(np.flatnonzero(np.diff(p[order])), len(order) - 1)
     taken = np.cumsum(weights[:, order], axis=1)[:, ends]
@@ -108,4 +122,4 @@ def _weighted_lift(y: np.ndarray, p: np.ndarray, weights: np.ndarray, fraction: 
         np.interp(fraction * t, np.append(0, x), np.append(0, o))
         for t, x, o in zip(total, taken, ones, strict=True)
     ]
-    return np.array(found) / (fraction * positive)
+    return np.array(found) / (fraction * np.where(positive > 0, positive, np.nan))

@@ -6,7 +6,6 @@ from itertools import pairwise
 import numpy as np
 import pandas as pd
 from sklearn.base import ClassifierMixin
-from sklearn.compose import ColumnTransformer
 from sklearn.ensemble import GradientBoostingClassifier, RandomForestClassifier, VotingClassifier
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
@@ -57,8 +56,8 @@ def conversion_model(name: str, *, seed: int = 0, **settings: object) -> Classif
         return VotingClassifier([(part, conversion_model(part, seed=seed)) for part in parts], voting="soft")
     if name == "user ⊕ item network":
         return UserItemNetwork(**({"seed": seed} | settings))
-    make, chosen, encode = _RECIPES[name]
-    return make_pipeline(encode(), make(**({"random_state": seed} | chosen | settings)))
+    make, chosen, squeeze = _RECIPES[name]
+    return make_pipeline(as_numbers(squeeze=squeeze), make(**({"random_state": seed} | chosen | settings)))
 
 
 def fit_model(model: ClassifierMixin, features: pd.DataFrame, y: np.ndarray) -> ClassifierMixin:
@@ -130,21 +129,13 @@ def forward_predictions(
     return predicted
 
 
-def _squeezed() -> ColumnTransformer:
-    return as_numbers(squeeze=True)
-
-
-def _plain() -> ColumnTransformer:
-    return as_numbers(squeeze=False)
-
-
 # Chosen on the training campaigns, each period predicted from the time before it (notebook 05).
 _BOOSTED = {"max_depth": 2, "learning_rate": 0.05, "n_estimators": 120, "min_samples_leaf": 20}
 _BOOSTED |= {"max_features": 0.2, "subsample": 0.5}
 _FOREST = {"n_estimators": 200, "min_samples_leaf": 25, "max_features": 0.1, "n_jobs": -1}
-_RECIPES = {
-    "logistic regression": (LogisticRegression, {"C": 0.01, "max_iter": 2_000}, _squeezed),
-    "decision tree": (DecisionTreeClassifier, {"max_depth": 4, "min_samples_leaf": 100}, _plain),
-    "gradient-boosted trees": (GradientBoostingClassifier, _BOOSTED, _plain),
-    "random forest": (RandomForestClassifier, _FOREST, _plain),
+_RECIPES = {  # classifier, its settings, whether the features are squeezed by a logarithm
+    "logistic regression": (LogisticRegression, {"C": 0.01, "max_iter": 2_000}, True),
+    "decision tree": (DecisionTreeClassifier, {"max_depth": 4, "min_samples_leaf": 100}, False),
+    "gradient-boosted trees": (GradientBoostingClassifier, _BOOSTED, False),
+    "random forest": (RandomForestClassifier, _FOREST, False),
 }

@@ -66,7 +66,8 @@ class UserItemNetwork(ClassifierMixin, BaseEstimator):
         inputs = self._inputs(features)
         with torch.no_grad():
             logits = [network(*inputs) for network in self.networks_]
-        yes = torch.stack([torch.sigmoid(logit.double()) for logit in logits]).mean(0).cpu().numpy()
+        # float64 on the host: Apple's GPUs (mps) do not have it.
+        yes = torch.stack([torch.sigmoid(logit.cpu().double()) for logit in logits]).mean(0).numpy()
         return np.column_stack([1 - yes, yes])
 
     def _train(self, inputs: list[torch.Tensor], labels: torch.Tensor, seed: int) -> "TwoTowers":

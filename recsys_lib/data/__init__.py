@@ -23,3 +23,4 @@ from recsys_lib.data.splits import (
     split_stratified,
     to_matrices,
 )
+from recsys_lib.data.texts import household_texts, product_texts, spell_out, spell_size

@@ -264,24 +264,6 @@ class ContentBased(Recommender):
         return TfidfVectorizer(ngram_range=(1, self.ngrams), vocabulary=vocabulary, dtype=np.float32)
 
 
-def product_texts(products: pd.DataFrame, items: pd.Index) -> pd.Series:
-    """One text per product of Complete Journey: department, category, type, brand and size.
-
-    Parameters
-    ----------
-    products : pandas.DataFrame
-        The table `products`.
-    items : pandas.Index
-        Product ids.
-
-    Returns
-    -------
-    pandas.Series of str, indexed by `items`
-    """
-    columns = ["department", "product_category", "product_type", "brand", "package_size"]
-    return _joined(products.set_index("product_id"), columns, items)
-
-
 def movie_texts(movies: pd.DataFrame, items: pd.Index) -> pd.Series:
     """One text per film of MovieLens: title, year, decade and genres.
 
@@ -298,7 +280,11 @@ def movie_texts(movies: pd.DataFrame, items: pd.Index) -> pd.Series:
     """
     table = movies.set_index("item")
     table = table.assign(decade=(table["year"] // 10 * 10).astype("string") + "s")
-    return _joined(table, ["title", "year", "decade", "genres"], items)
+    missing = items[~items.isin(table.index)]
+    if len(missing):
+        raise ValueError(f"no row for item {missing.tolist()[0]!r}")
+    parts = table.loc[items, ["title", "year", "decade", "genres"]].astype("string").fillna("")
+    return parts.agg(" ".join, axis=1).astype(str)
 
 
 def shares(weights: csr_array) -> csr_array:
@@ -306,14 +292,6 @@ def shares(weights: csr_array) -> csr_array:
     sums = np.asarray(weights.sum(axis=1)).ravel()
     per_row = np.repeat(np.where(sums > 0, sums, 1), np.diff(weights.indptr))
     return csr_array((weights.data / per_row, weights.indices, weights.indptr), shape=weights.shape)
-
-
-def _joined(table: pd.DataFrame, columns: list[str], items: pd.Index) -> pd.Series:
-    missing = items[~items.isin(table.index)]
-    if len(missing):
-        raise ValueError(f"no row for item {missing.tolist()[0]!r}")
-    parts = table.loc[items, columns].astype("string").fillna("")
-    return parts.agg(" ".join, axis=1).astype(str)
 
 
 def _in_order(texts: Sequence[str] | pd.Series, items: pd.Index) -> list[str]:

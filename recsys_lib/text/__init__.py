@@ -1,9 +1,9 @@
 """Text: product and household texts, a pre-trained BERT, and its fine-tuning."""
 
+from recsys_lib.data.texts import household_texts, product_texts, spell_out, spell_size
 from recsys_lib.text.adapters import add_adapters, count_weights
 from recsys_lib.text.batches import Tokens, length_batches, tokenize
 from recsys_lib.text.encoder import TextModel, bundled_folder, encode, load_text_model, mean_of_tokens
-from recsys_lib.text.products import household_texts, product_texts, spell_out, spell_size
 from recsys_lib.text.tasks import (
     ContrastiveModel,
     MaskedLanguageModel,

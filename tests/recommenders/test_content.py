@@ -10,7 +10,7 @@ from scipy.sparse import csr_array
 
 from recsys_lib.data import Interactions
 from recsys_lib.recommenders import base
-from recsys_lib.recommenders.content import ContentBased, movie_texts, product_texts
+from recsys_lib.recommenders.content import ContentBased, movie_texts
 
 TEXTS = [
     "red wine from spain",
@@ -157,22 +157,7 @@ def test_dense_features_are_used_on_the_device(n_features, monkeypatch):
     assert model._placed(model.features_).device.type == "meta"
 
 
-def test_helpers_write_one_text_per_item():
-    products = pd.DataFrame(
-        {
-            "product_id": ["1", "2", "3"],
-            "manufacturer_id": ["9", "9", "8"],
-            "department": ["GROCERY", "PRODUCE", "GROCERY"],
-            "brand": ["National", "Private", "National"],
-            "product_category": ["SOFT DRINKS", None, "TEA"],
-            "product_type": ["COLA CAN", "BANANAS", "GREEN"],
-            "package_size": ["12 OZ", None, "20 CT"],
-        }
-    )
-    texts = product_texts(products, pd.Index(["3", "2"]))
-    assert list(texts.index) == ["3", "2"]
-    assert texts["3"].split() == "GROCERY TEA GREEN National 20 CT".split()
-    assert texts["2"].split() == "PRODUCE BANANAS Private".split()
+def test_one_text_per_film():
     movies = pd.DataFrame(
         {
             "item": [1, 2],

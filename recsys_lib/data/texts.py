@@ -1,4 +1,4 @@
-"""Texts for a language model: what a product is, and what a household bought lately."""
+"""Texts that models can read: what a product is, and what a household bought lately."""
 
 import re
 from collections.abc import Iterable, Sequence
@@ -7,8 +7,8 @@ from functools import cache
 import numpy as np
 import pandas as pd
 
+from recsys_lib.data.abbreviations import PATTERNS, UNITS, WORDS
 from recsys_lib.data.interactions import check_columns
-from recsys_lib.text.abbreviations import PATTERNS, UNITS, WORDS
 
 FIELDS = ("product_type", "product_category", "department", "brand", "package_size")
 BRANDS = {"Private": "store brand", "National": "national brand"}

@@ -7,9 +7,8 @@ import pandas as pd
 import pytest
 
 from recsys_lib.data import load_table
-from recsys_lib.text import household_texts, product_texts, spell_out, spell_size
-from recsys_lib.text.abbreviations import WORDS
-from recsys_lib.text.products import FIELDS
+from recsys_lib.data.abbreviations import WORDS
+from recsys_lib.data.texts import FIELDS, household_texts, product_texts, spell_out, spell_size
 
 
 @pytest.fixture(scope="module")

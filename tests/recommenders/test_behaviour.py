@@ -76,6 +76,8 @@ MODELS = {
     "SessionEASE": Model("sessions", "SessionEASE"),
     # knows only what everybody has had of late
     "Trending": Model("trending", "Trending", exempt=("answer",)),
+    # knows nothing at all
+    "Random": Model("chance", "Random", exempt=("answer",)),
 }
 
 

@@ -3,6 +3,14 @@
 from recsys_lib.data.texts import household_texts, product_texts, spell_out, spell_size
 from recsys_lib.text.adapters import add_adapters, count_weights
 from recsys_lib.text.batches import Tokens, length_batches, tokenize
+from recsys_lib.text.compression import (
+    ImitatingEncoder,
+    drop_layers,
+    imitated_pairs,
+    imitated_texts,
+    linear_bytes,
+    quantize,
+)
 from recsys_lib.text.encoder import TextModel, bundled_folder, encode, load_text_model, mean_of_tokens
 from recsys_lib.text.tasks import (
     ContrastiveModel,

@@ -1,0 +1,292 @@
+"""Smaller and faster BERTs: weights of eight bits, fewer layers, a student that imitates its teacher."""
+
+from collections.abc import Sequence
+from copy import deepcopy
+from dataclasses import dataclass, replace
+from typing import TypeVar
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn import functional as F
+from transformers import PreTrainedTokenizerBase
+
+from recsys_lib.text.batches import Tokens, tokenize
+from recsys_lib.text.encoder import TextModel, mean_of_tokens
+from recsys_lib.text.tasks import Batch, LabelledPairs, Output
+
+LARGEST = 127  # of an int8; −128 stays unused, so that steps are the same on both sides of 0
+Model = TypeVar("Model", bound=nn.Module)
+
+# ---- eight bits instead of 32
+
+
+def to_int8(values: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Round every row to 255 even steps between minus and plus its largest value.
+
+    Parameters
+    ----------
+    values : float tensor, shape (n, width)
+
+    Returns
+    -------
+    tuple of tensors
+        int8 of shape (n, width), and the step of each row, shape (n, 1). Their product is the row again, but
+        for at most half a step.
+
+    Examples
+    --------
+    >>> to_int8(torch.tensor([[-1.27, 0.304, 1.0]]))[0]
+    tensor([[-127,   30,  100]], dtype=torch.int8)
+    """
+    step = values.abs().amax(dim=1, keepdim=True) / LARGEST
+    step = step.clamp_min(torch.finfo(values.dtype).tiny)  # a row of zeros stays one
+    return (values / step).round().to(torch.int8), step
+
+
+class Int8Linear(nn.Module):
+    """A linear layer whose weights are int8, with one step per output.
+
+    On a CPU that multiplies int8 in hardware (VNNI) each input row is rounded to int8 as well, and the
+    product is made of integers: W x ≈ step_W · step_x · (int8 W · int8 x). Elsewhere the weights are made
+    float for each product, which saves memory and no time.
+
+    Parameters
+    ----------
+    layer : nn.Linear
+        Stays as it is.
+    """
+
+    def __init__(self, layer: nn.Linear) -> None:
+        super().__init__()
+        weight, step = to_int8(layer.weight.detach().float())
+        # Parameters, not buffers: a model's checksum, and so the key of its cached vectors, reads parameters.
+        self.weight = nn.Parameter(weight, requires_grad=False)
+        self.step = nn.Parameter(step.squeeze(1), requires_grad=False)
+        bias = None if layer.bias is None else layer.bias.detach().clone()
+        self.bias = None if bias is None else nn.Parameter(bias, requires_grad=False)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return x Wᵀ + b, shape (…, n_out)."""
+        if not (x.device.type == "cpu" and torch.cpu._is_vnni_supported()):
+            return F.linear(x, self.weight.to(x.dtype) * self.step[:, None].to(x.dtype), self.bias)
+        rows, steps = to_int8(x.reshape(-1, x.shape[-1]))
+        product = torch._int_mm(rows, self.weight.T).to(x.dtype).mul_(steps).mul_(self.step)
+        product = product if self.bias is None else product.add_(self.bias)
+        return product.view(*x.shape[:-1], -1)
+
+
+def quantize(model: Model) -> Model:
+    """Copy a model, its linear layers with weights of eight bits: a quarter of the bytes.
+
+    Parameters
+    ----------
+    model : nn.Module
+        A `PairClassifier` or the `model` of a `TextModel`, as in
+        `dataclasses.replace(text_model, model=quantize(text_model.model))`. It stays as it is.
+
+    Returns
+    -------
+    nn.Module
+        In evaluation mode, for prediction only: no weight of it learns.
+
+    Raises
+    ------
+    ValueError
+        If the model has adapters, or no linear layer.
+
+    References
+    ----------
+    Dettmers et al. (2022), "LLM.int8(): 8-bit Matrix Multiplication for Transformers at Scale".
+    """
+    names = [name for name, module in model.named_modules() if isinstance(module, nn.Linear)]
+    if not names:
+        raise ValueError("the model has no linear layer (left): there is nothing to quantise")
+    if any("lora_" in name for name in names):
+        raise ValueError("the model has adapters: put them into its weights first, model.merge_and_unload()")
+    small = deepcopy(model)
+    for name in names:
+        parent, _, own = name.rpartition(".")
+        setattr(small.get_submodule(parent), own, Int8Linear(small.get_submodule(name)))
+    return small.requires_grad_(False).eval()
+
+
+def linear_bytes(model: nn.Module) -> int:
+    """Count the bytes of a model's linear layers, steps and biases included.
+
+    Examples
+    --------
+    >>> linear_bytes(nn.Linear(3, 2)), linear_bytes(Int8Linear(nn.Linear(3, 2)))
+    (32, 22)
+    """
+    layers = [module for module in model.modules() if isinstance(module, nn.Linear | Int8Linear)]
+    return sum(weight.nbytes for layer in layers for weight in layer.parameters())
+
+
+# ---- fewer layers
+
+
+def drop_layers(text_model: TextModel, keep: Sequence[int]) -> TextModel:
+    """Copy a model with some of its layers only.
+
+    Parameters
+    ----------
+    text_model : TextModel
+        Stays as it is.
+    keep : sequence of int
+        Which layers, from 0, in rising order.
+
+    Returns
+    -------
+    TextModel
+        To be trained before use: the layers left over have never met without the others.
+
+    Raises
+    ------
+    ValueError
+        If `keep` is empty, not in rising order, or names a layer that is not there.
+
+    References
+    ----------
+    Sajjad et al. (2023), "On the Effect of Dropping Layers of Pre-trained Transformer Models".
+    """
+    keep, n_layers = list(keep), len(text_model.encoder.encoder.layer)
+    if not keep or sorted(set(keep)) != keep or not 0 <= keep[0] <= keep[-1] < n_layers:
+        raise ValueError(f"keep must name some of the layers 0 to {n_layers - 1} in rising order, got {keep}")
+    small = replace(text_model, model=deepcopy(text_model.model))
+    small.encoder.encoder.layer = nn.ModuleList(small.encoder.encoder.layer[i] for i in keep)
+    for model in (small.model, small.encoder):
+        model.config.num_hidden_layers = len(keep)
+    return small
+
+
+# ---- a student learns from a teacher
+
+
+@dataclass(frozen=True)
+class ImitatedTexts:
+    """Texts, each with the vector that a teacher gave it. Made by `imitated_texts`."""
+
+    tokens: Tokens
+    vectors: np.ndarray
+
+    @property
+    def lengths(self) -> np.ndarray:
+        """Tokens per text."""
+        return self.tokens.lengths
+
+    def batch(self, rows: np.ndarray, generator: np.random.Generator) -> Batch:
+        """Return inputs and `vectors`, float32 of shape (len(rows), width)."""
+        return self.tokens.batch(rows) | {"vectors": torch.from_numpy(self.vectors[rows])}
+
+
+class ImitatingEncoder(nn.Module):
+    """A student whose vectors shall be those of its teacher: the loss is 1 − cosine.
+
+    Parameters
+    ----------
+    text_model : TextModel
+        As wide as the teacher. Training changes its weights, so that `encode(text_model, …)` gives the new
+        vectors afterwards.
+
+    References
+    ----------
+    Hinton et al. (2015), "Distilling the Knowledge in a Neural Network".
+    Reimers & Gurevych (2020), "Making Monolingual Sentence Embeddings Multilingual using Knowledge
+    Distillation".
+    """
+
+    def __init__(self, text_model: TextModel) -> None:
+        super().__init__()
+        self.encoder = text_model.encoder
+        self.config = self.encoder.config
+        self.eval()
+
+    def forward(
+        self,
+        input_ids: torch.Tensor,
+        attention_mask: torch.Tensor,
+        token_type_ids: torch.Tensor,
+        vectors: torch.Tensor | None = None,
+    ) -> Output:
+        """Return the vectors of length 1 as logits, and the loss if there are a teacher's."""
+        hidden = self.encoder(input_ids, attention_mask, token_type_ids).last_hidden_state
+        own = F.normalize(mean_of_tokens(hidden, attention_mask).float(), dim=1)
+        # Of unit vectors, half the squared distance is 1 − cosine, without its rounding near 0.
+        loss = None if vectors is None else (own - vectors).square().sum(dim=1).mean() / 2
+        return Output(loss, own)
+
+
+def imitated_texts(
+    tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], vectors: np.ndarray, *, max_tokens: int = 128
+) -> ImitatedTexts:
+    """Prepare texts and a teacher's vectors for `ImitatingEncoder`.
+
+    Parameters
+    ----------
+    tokenizer : PreTrainedTokenizerBase
+        The student's.
+    texts : sequence of str, shape (n,)
+    vectors : array, shape (n, width)
+        `encode(teacher, texts)`: rows of length 1.
+    max_tokens : int
+        As in `tokenize`.
+
+    Raises
+    ------
+    ValueError
+        If there are not as many vectors as texts, or one has not the length 1.
+    """
+    vectors = np.ascontiguousarray(vectors, dtype=np.float32)
+    if vectors.ndim != 2 or len(vectors) != len(texts):
+        raise ValueError(f"{len(texts)} texts need as many vectors, got an array of shape {vectors.shape}")
+    lengths = np.linalg.norm(vectors, axis=1)
+    wrong = ~(np.abs(lengths - 1) < 1e-3)
+    if wrong.any():
+        row = int(np.argmax(wrong))
+        raise ValueError(
+            f"vectors must have length 1, as encode gives them; vectors[{row}] has {lengths[row]:.3g}"
+        )
+    return ImitatedTexts(tokenize(tokenizer, texts, max_tokens=max_tokens), vectors)
+
+
+def imitated_pairs(
+    tokenizer: PreTrainedTokenizerBase,
+    first: Sequence[str],
+    second: Sequence[str],
+    probabilities: np.ndarray,
+    *,
+    max_tokens: int = 128,
+) -> LabelledPairs:
+    """Prepare pairs of texts and a teacher's probabilities for a `PairClassifier` as student.
+
+    Its cross-entropy with them is smallest where its own probabilities are the same. They tell the student
+    more than 0 and 1 would: how sure the teacher is.
+
+    Parameters
+    ----------
+    tokenizer : PreTrainedTokenizerBase
+        The student's.
+    first, second : sequence of str, shape (n,)
+    probabilities : array, shape (n,)
+        `predict(teacher, pairs)`.
+    max_tokens : int
+        For both texts together, as in `tokenize`.
+
+    Raises
+    ------
+    ValueError
+        If there are not as many probabilities as pairs, or one is not between 0 and 1.
+    """
+    probabilities = np.ascontiguousarray(probabilities, dtype=np.float32)
+    if probabilities.shape != (len(first),):
+        raise ValueError(
+            f"{len(first)} pairs need as many probabilities, got an array of shape {probabilities.shape}"
+        )
+    wrong = ~((probabilities >= 0) & (probabilities <= 1))
+    if wrong.any():
+        row = int(np.argmax(wrong))
+        raise ValueError(
+            f"probabilities must lie between 0 and 1; probabilities[{row}] is {probabilities[row]}"
+        )
+    return LabelledPairs(tokenize(tokenizer, first, second, max_tokens=max_tokens), probabilities)

@@ -2,6 +2,7 @@
 
 from recsys_lib.data.texts import household_texts, product_texts, spell_out, spell_size
 from recsys_lib.text.adapters import add_adapters, count_weights
+from recsys_lib.text.augmentation import delete_words, merge_texts, swap_names, truncate_words
 from recsys_lib.text.batches import Tokens, length_batches, tokenize
 from recsys_lib.text.compression import (
     ImitatingEncoder,
@@ -21,3 +22,4 @@ from recsys_lib.text.tasks import (
     matching_texts,
 )
 from recsys_lib.text.training import History, fit, mean_loss, predict
+from recsys_lib.text.translation import back_translate

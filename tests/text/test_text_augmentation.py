@@ -81,7 +81,8 @@ def test_lists_stay_lists_when_words_go() -> None:
 def test_names_are_swapped_both_ways() -> None:
     names = [("oj", "orange juice"), ("soda", "soft drink"), ("pop", "soft drink")]
     swap = lambda text, seed=0: swap_names([text], 1.0, names=names, seed=seed)[0]  # noqa: E731
-    assert swap("OJ; oj, ojay") == "orange juice; orange juice, ojay"  # whole words, whatever the case
+    assert swap("OJ; oj, ojay, doj") == "orange juice; orange juice, ojay, doj"  # whole words, whatever case
+    assert swap_names(["soft drink"], 1.0, names=[("soft", "sft"), ("soft drink", "soda")]) == ["soda"]
     assert swap("orange juice; juice") == "oj; juice"
     assert {swap("soft drink", seed) for seed in range(20)} == {"soda", "pop"}
     assert swap("soda pop") == "soft drink soft drink"

@@ -89,8 +89,13 @@ def tokenize(
     Raises
     ------
     ValueError
-        If a text is empty or not a string, or `pairs` has another length.
+        If a text is empty or not a string, `pairs` has another length, or `max_tokens` is too small for one
+        word or more than the model reads.
     """
+    least = tokenizer.num_special_tokens_to_add(pair=pairs is not None) + 1
+    if not least <= max_tokens <= tokenizer.model_max_length:
+        most = "" if tokenizer.model_max_length > 1e9 else f" and at most {tokenizer.model_max_length}"
+        raise ValueError(f"max_tokens must be at least {least}{most}, got {max_tokens}")
     texts = check_texts(texts, "texts")
     if pairs is not None:
         pairs = check_texts(pairs, "pairs")

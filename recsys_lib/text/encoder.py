@@ -202,19 +202,29 @@ def _encode(
 ) -> np.ndarray:
     encoder = text_model.encoder
     tokens = tokenize(text_model.tokenizer, texts, max_tokens=max_tokens)
-    vectors = np.empty((len(texts), encoder.config.hidden_size), np.float32)
+    batches = length_batches(tokens.lengths, batch_size)
+    found = [torch.empty(0, encoder.config.hidden_size)]
     was_training = encoder.training
     encoder.eval()
     try:
         with torch.inference_mode(), tqdm(total=len(texts), unit="text", disable=not progress) as bar:
-            for rows in length_batches(tokens.lengths, batch_size):
+            for rows in batches:
                 batch = {k: v.to(encoder.device) for k, v in tokens.batch(rows).items()}
-                mean = mean_of_tokens(encoder(**batch).last_hidden_state, batch["attention_mask"])
-                vectors[rows] = F.normalize(mean, dim=1).float().cpu().numpy()
+                found.append(unit_vectors(encoder, batch))
                 bar.update(len(rows))
+            # Brought over once, at the end: a GPU need not stop after each batch.
+            together = torch.cat([vectors.to(encoder.device) for vectors in found]).cpu().numpy()
     finally:
         encoder.train(was_training)
+    vectors = np.empty_like(together)
+    vectors[np.concatenate([np.empty(0, np.int64), *batches])] = together
     return vectors
+
+
+def unit_vectors(encoder: nn.Module, batch: dict[str, torch.Tensor]) -> torch.Tensor:
+    """Return the vectors of a batch, float32 of length 1, on the encoder's device."""
+    hidden = encoder(**batch).last_hidden_state
+    return F.normalize(mean_of_tokens(hidden, batch["attention_mask"]).float(), dim=1)
 
 
 def _fingerprint(text_model: TextModel, max_tokens: int) -> str:

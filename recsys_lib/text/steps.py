@@ -1,5 +1,6 @@
 """One training step: forward, backward, clipping, update; and what to say when it fails."""
 
+import math
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 
@@ -19,18 +20,20 @@ def train_step(
     batch = to_device(batch, device)
     with _precision(device):
         loss = model(**batch).loss
-    _finite(loss, "loss", where, kept)
     scaler.scale(loss).backward()
     if adversarial > 0:
         _adversarial_backward(model, batch, scaler, adversarial)
     scaler.unscale_(optimizer)
     weights = [weight for group in optimizer.param_groups for weight in group["params"]]
     norm = nn.utils.clip_grad_norm_(weights, clip)
+    # Read together: a GPU has to finish all its work before it can tell a number.
+    loss, norm = torch.stack([loss.detach().float(), norm.float()]).tolist()
+    _finite(loss, "loss", where, kept)
     if not scaler.is_enabled():  # the scaler itself skips a step whose gradient has overflowed
         _finite(norm, "gradient", where, kept)
     scaler.step(optimizer)
     scaler.update()
-    return float(loss.detach())
+    return loss
 
 
 def _adversarial_backward(
@@ -116,10 +119,10 @@ def memory_advice(batch: dict[str, torch.Tensor]) -> Iterator[None]:
         ) from error
 
 
-def _finite(value: torch.Tensor, what: str, where: str, kept: str) -> None:
-    if not torch.isfinite(value):
+def _finite(value: float, what: str, where: str, kept: str) -> None:
+    if not math.isfinite(value):
         raise FloatingPointError(
-            f"the {what} is {float(value.detach())} at {where}. The weights are those from before this "
+            f"the {what} is {value} at {where}. The weights are those from before this "
             f"batch.{kept} Look at these examples; a smaller rate or clip may help."
         )
 

@@ -61,7 +61,11 @@ class MaskedTexts:
         return self.tokens.lengths
 
     def batch(self, rows: np.ndarray, generator: np.random.Generator) -> Batch:
-        """Return inputs and `labels`: the hidden tokens, `IGNORED` elsewhere."""
+        """Return inputs, `labels`: the hidden tokens, `IGNORED` elsewhere, and `places`: where these lie.
+
+        Places count through the texts one after the other, padding included. The model could find them, but
+        then a GPU would have to wait for the answer to how many there are.
+        """
         batch = self.tokens.batch(rows)
         ids = batch["input_ids"].numpy()
         free = batch["attention_mask"].numpy().astype(bool) & ~np.isin(ids, self.special)
@@ -75,7 +79,8 @@ class MaskedTexts:
         random_token = hidden & (kind >= 1 - REPLACED_BY_CHANCE)
         shown = np.where(random_token, generator.integers(self.vocabulary, size=ids.shape), shown)
         labels = np.where(hidden, ids, IGNORED)
-        return batch | {"input_ids": torch.from_numpy(shown), "labels": torch.from_numpy(labels)}
+        new = {"input_ids": shown, "labels": labels, "places": np.flatnonzero(hidden)}
+        return batch | {name: torch.from_numpy(array) for name, array in new.items()}
 
 
 class MaskedLanguageModel(nn.Module):
@@ -104,14 +109,16 @@ class MaskedLanguageModel(nn.Module):
         attention_mask: torch.Tensor,
         token_type_ids: torch.Tensor,
         labels: torch.Tensor | None = None,
+        places: torch.Tensor | None = None,
     ) -> Output:
         """Return logits (n_hidden, n_vocabulary) of the tokens whose label counts; of all without labels."""
         hidden = self.model.bert(input_ids, attention_mask, token_type_ids).last_hidden_state
         if labels is None:
             return Output(None, self.model.cls(hidden))
-        counts = labels != IGNORED
-        logits = self.model.cls(hidden[counts])
-        return Output(F.cross_entropy(logits, labels[counts]), logits)
+        if places is None:
+            places = (labels.flatten() != IGNORED).nonzero().squeeze(1)
+        logits = self.model.cls(hidden.flatten(0, 1)[places])
+        return Output(F.cross_entropy(logits, labels.flatten()[places]), logits)
 
 
 def masked_texts(

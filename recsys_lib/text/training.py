@@ -138,6 +138,7 @@ def fit(
     )  # fmt: skip
     device = next(model.parameters()).device
     optimizer = _optimizer(model, rate, weight_decay)
+    optimizer.zero_grad(set_to_none=True)  # a run that broke off may have left gradients behind
     scaler = torch.amp.GradScaler(device.type, enabled=half_precision(device) is torch.float16)
     history, epoch, done, best = History(), 0, 0, None
     store = None if checkpoint is None else Checkpoint(checkpoint, model, run, train)

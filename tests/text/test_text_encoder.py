@@ -124,6 +124,20 @@ def test_a_long_text_is_cut_and_said_to_be(tiny) -> None:
     )
 
 
+def test_as_many_tokens_as_no_text_has_room_in_are_refused(tiny) -> None:
+    for most in (0, 2):
+        with pytest.raises(ValueError, match=f"max_tokens must be at least 3, got {most}"):
+            tokenize(tiny.tokenizer, ["tea"], max_tokens=most)
+    with pytest.raises(ValueError, match="max_tokens must be at least 4, got 3"):
+        tokenize(tiny.tokenizer, ["tea"], ["milk"], max_tokens=3)
+    with pytest.warns(UserWarning, match="1 of 1 texts have more than 3 tokens"):
+        assert tokenize(tiny.tokenizer, ["tea milk"], max_tokens=3).lengths.tolist() == [3]
+    tiny.tokenizer.model_max_length = 64
+    assert tokenize(tiny.tokenizer, ["tea"], max_tokens=64).lengths.tolist() == [3]
+    with pytest.raises(ValueError, match="at least 3 and at most 64, got 65"):
+        encode(tiny, ["tea"], max_tokens=65)
+
+
 def test_batches_equal_the_tokenizers_own_padding(tiny) -> None:
     first, second = TEXTS, ["tea", "soup; rice", "pasta", "big brush", "milk"]
     for pairs in (None, second):

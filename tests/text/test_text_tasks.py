@@ -59,6 +59,8 @@ def test_the_masked_loss_equals_that_of_the_whole_head(load) -> None:
         whole = text_model.model(**inputs).logits
         output = MaskedLanguageModel(text_model)(**batch)
         logits = MaskedLanguageModel(text_model)(**inputs).logits
+        found = MaskedLanguageModel(text_model)(**{k: v for k, v in batch.items() if k != "places"})
+    assert torch.equal(found.loss, output.loss)  # whether the places are given or have to be found
     expected = F.cross_entropy(whole.flatten(0, 1), batch["labels"].flatten(), ignore_index=IGNORED)
     torch.testing.assert_close(output.loss, expected)
     torch.testing.assert_close(logits, whole)

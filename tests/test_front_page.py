@@ -11,9 +11,10 @@ import nbformat
 import pytest
 
 from recsys_lib.files import project_root
-from recsys_lib.front_charts import charts, digest, draw_charts
-from recsys_lib.front_page import fill, generated_parts, keep_results, load_kept, main, write_front_page
-from recsys_lib.front_tables import NOT_YET, answers_table, films_leaderboard, shop_leaderboard, speed_rows
+from recsys_lib.front.charts import charts, digest, draw_charts
+from recsys_lib.front.page import fill, generated_parts, keep_results, load_kept, main, write_front_page
+from recsys_lib.front.questions import answers_table
+from recsys_lib.front.tables import NOT_YET, films_leaderboard, shop_leaderboard, speed_rows
 from recsys_lib.notebooks import read_notebook
 from recsys_lib.results import load_results, result_row, save_results
 
@@ -90,6 +91,14 @@ def test_the_last_notebook_that_timed_models_gives_the_leaderboard() -> None:
     assert table.index("EASE") < table.index("Popularity (baseline)")
     assert "0.420 [0.410, 0.430] | 0.050" in shop_leaderboard(kept(**{"03_b": early, "06_c": late}))
     assert shop_leaderboard(kept(**{"01_a": untimed})) == NOT_YET
+
+
+def test_who_may_be_as_good_as_the_leader_is_marked() -> None:
+    rows = board("movielens_100k", Hybrid=0.5, EASE=0.49, ALS=0.4)
+    for name, value in {"EASE": 0.2, "ALS": 0.01}.items():
+        rows.append(result_row("movielens_100k", name, "p_value_against_leader", value, n=9))
+    lines = films_leaderboard(kept(**{"06_x": rows})).splitlines()[2:]
+    assert ["†" in line for line in lines] == [False, True, False]
 
 
 def test_published_rows_are_marked_and_have_no_interval() -> None:
@@ -180,7 +189,7 @@ def test_nothing_run_is_said_on_the_command_line(
 ) -> None:
     root = project()
     (root / "build" / "course.json").unlink()
-    monkeypatch.setattr("recsys_lib.front_page.project_root", lambda: root)
+    monkeypatch.setattr("recsys_lib.front.page.project_root", lambda: root)
     assert main(["keep"]) == 1
     assert "first: make run" in capsys.readouterr().err
 

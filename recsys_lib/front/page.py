@@ -11,8 +11,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from recsys_lib import front_charts, front_tables
 from recsys_lib.files import atomic_path, project_root
+from recsys_lib.front import charts, questions, tables
 from recsys_lib.notebooks import find_notebooks, read_notebook
 from recsys_lib.results import validate_results
 
@@ -22,7 +22,7 @@ MEBIBYTE = 2**20
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return the exit status: 0, or 1 if there is nothing fit to be kept."""
-    parser = argparse.ArgumentParser(prog="python -m recsys_lib.front_page", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m recsys_lib.front.page", description=__doc__)
     parser.add_argument("command", choices=("keep", "write"), help="copy build/ to results/, or write README")
     options = parser.parse_args(arguments)
     root = project_root()
@@ -117,21 +117,21 @@ def load_kept(root: Path) -> dict[str, Any]:
         "course": json.loads(course.read_text(encoding="utf-8")) if course.is_file() else None,
         "benchmarks": {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in benchmarks},
         "titles": titles,
-        "glossary": front_tables.read_glossary(root / "data" / "glossary.csv"),
+        "glossary": tables.read_glossary(root / "data" / "glossary.csv"),
     }
 
 
 def generated_parts(kept: Mapping[str, Any]) -> dict[str, str]:
     """Return the text of every generated part of README, by name."""
     makers = {
-        "notebooks": front_tables.notebooks_table,
-        "leaderboard_shop": front_tables.shop_leaderboard,
-        "leaderboard_films": front_tables.films_leaderboard,
-        "chart": front_tables.leaderboard_chart,
-        "answers": front_tables.answers_table,
-        "speed": front_tables.speed_table,
-        "sizes": front_tables.sizes_table,
-        "glossary": front_tables.glossary_table,
+        "notebooks": tables.notebooks_table,
+        "leaderboard_shop": tables.shop_leaderboard,
+        "leaderboard_films": tables.films_leaderboard,
+        "chart": tables.leaderboard_chart,
+        "answers": questions.answers_table,
+        "speed": tables.speed_table,
+        "sizes": tables.sizes_table,
+        "glossary": tables.glossary_table,
     }
     return {name: make(kept) for name, make in makers.items()}
 
@@ -162,7 +162,7 @@ def write_front_page(root: Path) -> None:
     """Write the generated parts of README.md and the charts in results/charts."""
     kept, readme = load_kept(root), root / "README.md"
     text = fill(readme.read_text(encoding="utf-8"), generated_parts(kept))
-    front_charts.draw_charts(kept, root / "results" / "charts")
+    charts.draw_charts(kept, root / "results" / "charts")
     with atomic_path(readme) as temporary:
         temporary.write_text(text, encoding="utf-8")
 

@@ -1,7 +1,6 @@
 """The tables of the front page, as Markdown, from kept results and benchmarks."""
 
 import csv
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,30 +12,7 @@ LEADERBOARDS = {
     "movielens_100k": "Films, not yet rated",
 }
 BASELINES = ("Random", "Popularity", "PersonalFrequency")
-# Rivals that need no learning, or hardly any.
-SIMPLE = re.compile(
-    r"(popular\w*|random|chance|tf-?idf|bm25|mean|global mean|base rate)( \+ logistic regression)?",
-    re.IGNORECASE,
-)
-COMPARISON = re.compile(r"^published: | against | minus ")
-HIGHER, LOWER = "higher is better", "lower is better"
-# What is asked, task, metric, its name, which way is better; then the simple rival and the model that the
-# notebook chose before it looked at the test. None: the best simple one, the best of the others.
-QUESTIONS = (
-    ("What rating will somebody give a film?", "movielens_rating", "rmse", "RMSE, stars", LOWER, None, None),
-    ("What will a household spend in four weeks?", "next_four_weeks_spend", "rmse", "RMSE, dollars", LOWER,
-     "linear regression", "network 10-100-1"),
-    ("Which products answer a shopper's words?", "search", "ndcg@10", "NDCG@10", HIGHER, None, None),
-    ("Will this household buy this product next month?", "purchase_intent", "roc_auc", "ROC AUC", HIGHER,
-     None, None),
-    ("Who wants a product that nobody bought yet?", "new_products", "ndcg@10", "NDCG@10", HIGHER, None, None),
-    ("Who redeems a coupon?", "campaign_conversion", "roc_auc", "ROC AUC", HIGHER,
-     "redeemed before", "blend, calibrated"),
-    ("Whom to send it, in dollars earned?", "campaign_decision", "profit_dollars", "profit", HIGHER,
-     "redeemed before", "model, threshold"),
-    ("Who stays away for four weeks?", "churn", "roc_auc", "ROC AUC", HIGHER,
-     "visits", "logistic regression"),
-)  # fmt: skip
+LEVEL = 0.05  # of the p-values, which are corrected for the number of rivals
 FASTER = (("ALS", "fit and recommend, ALS"), ("BPR", "fit and recommend, BPR"))
 FASTER += tuple((f"{kind} kNN", f"fit and recommend, {kind} kNN") for kind in ("cosine", "TF-IDF", "BM25"))
 
@@ -58,7 +34,7 @@ def notebooks_table(kept: Mapping[str, Any]) -> str:
         seconds = sum(row["seconds"] for row in took.values())
         peak = max(row["peak_mib"] for row in took.values()) / 1024
         rows.append(("", "**the whole course**", f"**{seconds / 60:.1f} min**", f"**{peak:.1f} GiB**"))
-    return _table(("", "notebook", "run time", "memory"), "llrr", rows)
+    return markdown_table(("", "notebook", "run time", "memory"), "llrr", rows)
 
 
 def task_rows(kept: Mapping[str, Any], task: str) -> dict[str, dict[str, Row]]:
@@ -87,10 +63,10 @@ def shop_leaderboard(kept: Mapping[str, Any]) -> str:
         return NOT_YET
     rows = []
     for model in models:
-        cells = [_value(table.get(model, {}).get("ndcg@10")) for table in (everything, new)]
+        cells = [_ranked_value(table.get(model, {})) for table in (everything, new)]
         seconds = (everything.get(model) or new.get(model))["fit_seconds"]["value"]
         rows.append((_named(model), *cells, _seconds(seconds)))
-    return _table(("model", "all products", "new to the household", "fit"), "lrrr", rows)
+    return markdown_table(("model", "all products", "new to the household", "fit"), "lrrr", rows)
 
 
 def films_leaderboard(kept: Mapping[str, Any]) -> str:
@@ -101,8 +77,8 @@ def films_leaderboard(kept: Mapping[str, Any]) -> str:
     rows = []
     for model, metrics in models.items():
         seconds = _seconds(metrics["fit_seconds"]["value"]) if "fit_seconds" in metrics else "–"
-        rows.append((_named(model), *(_value(metrics.get(m)) for m in ("ndcg@10", "map@10")), seconds))
-    return _table(("model", "NDCG@10", "MAP@10", "fit"), "lrrr", rows)
+        rows.append((_named(model), _ranked_value(metrics), with_interval(metrics.get("map@10")), seconds))
+    return markdown_table(("model", "NDCG@10", "MAP@10", "fit"), "lrrr", rows)
 
 
 def leaderboard_chart(kept: Mapping[str, Any]) -> str:
@@ -111,30 +87,6 @@ def leaderboard_chart(kept: Mapping[str, Any]) -> str:
         return NOT_YET
     seen = "NDCG@10 of every model with its interval; red: baselines, hollow: published figures"
     return f"![{seen}](results/charts/leaderboard.svg)"
-
-
-def answers_table(kept: Mapping[str, Any]) -> str:
-    """The other questions of the course: a simple rival, and a model of the notebook."""
-    rows = []
-    for question, task, metric, name, better, *shown in QUESTIONS:
-        found = {
-            row["model"]: (notebook, row)
-            for notebook, of_notebook in kept["results"].items()
-            for row in of_notebook
-            if (row["task"], row["metric"]) == (task, metric) and not COMPARISON.search(row["model"])
-        }
-        if not found:
-            continue
-        ranked = sorted(found, key=lambda model: found[model][1]["value"], reverse=better == HIGHER)
-        simple = [model for model in ranked if SIMPLE.fullmatch(model)]
-        rival = shown[0] if shown[0] in found else next(iter(simple), None)
-        others = [model for model in ranked if model not in simple and model != rival]
-        model = shown[1] if shown[1] in found else next(iter(others), None)
-        notebook = found[ranked[0]][0]
-        cells = [f"{one}: {_value(found[one][1])}" if one else "–" for one in (rival, model)]
-        link = f"[{notebook[:2]}](notebooks/{notebook}.ipynb)"
-        rows.append((f"{question} {link}", f"{name}, {better}", *cells))
-    return _table(("question", "measure", "simple rival", "the model"), "llll", rows) if rows else NOT_YET
 
 
 def speed_rows(benchmarks: Mapping[str, Any]) -> list[tuple[str, float, dict[str, float]]]:
@@ -173,7 +125,7 @@ def speed_table(kept: Mapping[str, Any]) -> str:
         (what, _seconds(ours), ", ".join(f"{name} {s / ours:.1f} ×" for name, s in others.items()))
         for what, ours, others in speed_rows(kept["benchmarks"])
     ]
-    return _table(("work", "recsys_lib", "the others took"), "lrl", rows) if rows else NOT_YET
+    return markdown_table(("work", "recsys_lib", "the others took"), "lrl", rows) if rows else NOT_YET
 
 
 def sizes_table(kept: Mapping[str, Any]) -> str:
@@ -189,7 +141,7 @@ def sizes_table(kept: Mapping[str, Any]) -> str:
         ("memory, at most", f"{peak / 1024:.1f} GiB"),
         ("whole course, two cores, no GPU", f"{seconds / 60:.1f} min"),
     ]
-    return _table(("", ""), "lr", rows)
+    return markdown_table(("", ""), "lr", rows)
 
 
 def read_glossary(path: Path) -> list[dict[str, str]]:
@@ -207,7 +159,7 @@ def glossary_table(kept: Mapping[str, Any]) -> str:
             f"[{n}](notebooks/{by_number[n]}.ipynb)" if n in by_number else n for n in row["notebook"].split()
         ]
         rows.append((row["english"], row["chinese"], row["meaning"], " ".join(links)))
-    return _table(("English", "中文", "in a few words", "taught in"), "llll", rows)
+    return markdown_table(("English", "中文", "in a few words", "taught in"), "llll", rows)
 
 
 def _named(model: str) -> str:
@@ -216,12 +168,19 @@ def _named(model: str) -> str:
     return f"{model} (baseline)" if model in BASELINES else f"**{model}**"
 
 
-def _value(row: Row | None) -> str:
+def with_interval(row: Row | None) -> str:
+    """The value of a row of results, its interval in brackets; a dash where there is none."""
     if row is None:
         return "–"
     digits = 0 if abs(row["value"]) >= 100 else 3
     text = f"{row['value']:,.{digits}f}"
     return text if row["low"] is None else f"{text} [{row['low']:,.{digits}f}, {row['high']:,.{digits}f}]"
+
+
+def _ranked_value(metrics: Mapping[str, Row]) -> str:
+    """NDCG@10; with a † where its distance to the leader may be chance."""
+    p_value = metrics.get("p_value_against_leader")
+    return with_interval(metrics.get("ndcg@10")) + (" †" if p_value and p_value["value"] > LEVEL else "")
 
 
 def _seconds(seconds: float) -> str:
@@ -230,6 +189,7 @@ def _seconds(seconds: float) -> str:
     return f"{1000 * seconds:.0f} ms" if seconds < 1 else f"{seconds:.1f} s"
 
 
-def _table(head: Sequence[str], align: str, rows: Iterable[Sequence[str]]) -> str:
+def markdown_table(head: Sequence[str], align: str, rows: Iterable[Sequence[str]]) -> str:
+    """A table in Markdown; `align` has one letter per column, l or r."""
     rule = ["---:" if side == "r" else "---" for side in align]
     return "\n".join("| " + " | ".join(cells) + " |" for cells in (head, rule, *rows))

@@ -11,8 +11,8 @@ import matplotlib.pyplot as plt
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter
 
-from recsys_lib import front_tables
 from recsys_lib.files import atomic_path
+from recsys_lib.front import tables
 from recsys_lib.plots import COLOURS, draw_boxes, use_course_style
 
 DATA = {  # box → place, small print, notebooks it goes into
@@ -53,11 +53,11 @@ def draw_charts(kept: Mapping[str, Any], folder: Path) -> None:
 
 def charts(kept: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
     """Name → (what it is made from, the function that draws it)."""
-    boards = {task: front_tables.task_rows(kept, task) for task in front_tables.LEADERBOARDS}
+    boards = {task: tables.task_rows(kept, task) for task in tables.LEADERBOARDS}
     return {
         "map": ([DATA, NOTEBOOKS, LIBRARY], lambda _: draw_map()),
         "leaderboard": ({task: rows for task, rows in boards.items() if rows}, draw_leaderboards),
-        "speed": (front_tables.speed_rows(kept["benchmarks"]), draw_speed),
+        "speed": (tables.speed_rows(kept["benchmarks"]), draw_speed),
     }
 
 
@@ -101,13 +101,13 @@ def draw_leaderboards(boards: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> 
     for ax, (task, rows) in zip(axes[0], boards.items(), strict=True):
         for place, (model, metrics) in enumerate(rows.items()):
             row, published = metrics["ndcg@10"], model.startswith("published: ")
-            colour = COLOURS["red" if model in front_tables.BASELINES else "grey" if published else "blue"]
+            colour = COLOURS["red" if model in tables.BASELINES else "grey" if published else "blue"]
             if row["low"] is not None:
                 ax.plot([row["low"], row["high"]], [place, place], color=colour, lw=2)
             ax.plot(row["value"], place, "o", color=colour, mfc="white" if published else colour, ms=5)
         ax.set(yticks=range(len(rows)), ylim=(longest - 0.5, -0.5), xlim=0, xlabel="NDCG@10, 95 % interval")
         ax.set_yticklabels(list(rows), fontsize=8)
-        ax.set_title(front_tables.LEADERBOARDS[task])
+        ax.set_title(tables.LEADERBOARDS[task])
         ax.grid(axis="x")
     return figure
 

@@ -13,6 +13,7 @@ from ipykernel.kernelspec import RESOURCES, get_kernel_dict
 from jupyter_client.kernelspec import KernelSpec, KernelSpecManager
 from jupyter_client.manager import AsyncKernelManager
 from nbformat import NotebookNode
+from papermill.engines import NBClientEngine, NotebookExecutionManager, papermill_engines
 from traitlets import default
 
 from recsys_lib.files import atomic_path
@@ -57,13 +58,28 @@ class _OwnKernelManager(AsyncKernelManager):
         return _OwnKernelSpecs()
 
 
+class _SavingOnce(NBClientEngine):
+    # papermill writes the whole file before and after every cell, which takes seconds in a long notebook.
+    # After the last cell, or the one that failed, is enough: the file replaces the old one only then.
+    @classmethod
+    def execute_managed_notebook(cls, nb_man: NotebookExecutionManager, *args: Any, **kwargs: Any) -> None:
+        nb_man.save = lambda **_: None
+        try:
+            super().execute_managed_notebook(nb_man, *args, **kwargs)
+        finally:
+            del nb_man.save  # the method of the class is back; papermill calls it when all is over
+
+
+papermill_engines.register("saving_once", _SavingOnce)
+
+
 def execute_notebook(
     source: Path, target: Path, parameters: dict[str, Any], folder: Path, progress: dict[str, Any] | bool
 ) -> Execution:
     """Execute a notebook and put the result in its place, also when a cell fails.
 
-    papermill saves after every cell with a plain open(); it gets a temporary path, which replaces
-    `target` at the end. Ctrl-C leaves `target` as it was.
+    papermill saves with a plain open(); it gets a temporary path, which replaces `target` at the end.
+    Ctrl-C leaves `target` as it was.
 
     Parameters
     ----------
@@ -90,6 +106,7 @@ def execute_notebook(
                     str(source.resolve()),
                     str(temporary.resolve()),
                     parameters=parameters,
+                    engine_name="saving_once",
                     kernel_name="python3",
                     language="python",
                     cwd=str(folder),

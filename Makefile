@@ -5,7 +5,7 @@ PROFILE ?= default
 NOTEBOOKS ?=
 FROM ?=
 ARGS ?=
-BENCH ?= top_k metrics recommenders
+BENCH ?= top_k metrics recommenders text
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -32,7 +32,7 @@ help:
 	@echo "make student   copies without the exercises' solutions into build/student/"
 	@echo "make results   keep the results of the last whole default run in results/"
 	@echo "make readme    write README's tables and charts from results/ and benchmarks/results/"
-	@echo "make bench     side by side with other libraries, in an environment of its own  BENCH=\"top_k metrics\""
+	@echo "make bench     side by side with other libraries, in an environment of its own  BENCH=\"top_k text\""
 	@echo "make lock      resolve requirements.lock again from pyproject.toml"
 	@echo "make clean     remove build/ (the environment and the data stay)"
 

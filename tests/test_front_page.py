@@ -1,6 +1,7 @@
 """The front page says what the kept results say; and its glossary what the notebooks teach."""
 
 import functools
+import importlib.metadata
 import json
 import re
 from collections.abc import Callable
@@ -9,6 +10,7 @@ from typing import Any
 
 import nbformat
 import pytest
+import yaml
 
 from recsys_lib.files import project_root
 from recsys_lib.front.charts import charts, digest, draw_charts
@@ -53,6 +55,12 @@ def test_links_of_the_hand_written_pages_lead_somewhere() -> None:
     for name in ("README.md", "CONTRIBUTING.md"):
         for link in re.findall(r"\]\((?!https?:)([^)#]+)\)", (ROOT / name).read_text(encoding="utf-8")):
             assert (ROOT / link).exists(), f"{name}: {link}"
+
+
+def test_citation_names_the_version_that_is_installed() -> None:
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    assert citation["version"] == importlib.metadata.version("recsys_lib")
+    assert {"cff-version", "message", "title", "authors", "license"} <= set(citation)
 
 
 @functools.cache

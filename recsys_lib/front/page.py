@@ -75,11 +75,14 @@ def _neutral(done: Mapping[str, Any], names: Sequence[str], root: Path, prefix: 
             "notebook": name,
             "cells": done[name]["cells"],
             "seconds": round(done[name]["seconds"]),
-            "peak_mib": round(done[name]["peak_mib"], -1),
+            "peak_mib": 10 * round(done[name]["peak_mib"] / 10),
         }
         for name in names
     ]
-    sizes = {"environment_mib": round(_size(prefix), -2), "data_mib": round(_size(root / "data"), -1)}
+    sizes = {
+        "environment_mib": 100 * round(_size(prefix) / 100),
+        "data_mib": 10 * round(_size(root / "data") / 10),
+    }
     return {"profile": "default", "notebooks": rows, **sizes}
 
 

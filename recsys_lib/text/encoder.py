@@ -203,7 +203,7 @@ def _encode(
     encoder = text_model.encoder
     tokens = tokenize(text_model.tokenizer, texts, max_tokens=max_tokens)
     batches = length_batches(tokens.lengths, batch_size)
-    found = [torch.empty(0, encoder.config.hidden_size)]
+    found = [torch.empty(0, encoder.config.hidden_size, device=encoder.device)]
     was_training = encoder.training
     encoder.eval()
     try:
@@ -213,7 +213,7 @@ def _encode(
                 found.append(unit_vectors(encoder, batch))
                 bar.update(len(rows))
             # Brought over once, at the end: a GPU need not stop after each batch.
-            together = torch.cat([vectors.to(encoder.device) for vectors in found]).cpu().numpy()
+            together = torch.cat(found).cpu().numpy()
     finally:
         encoder.train(was_training)
     vectors = np.empty_like(together)

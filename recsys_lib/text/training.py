@@ -197,25 +197,30 @@ def fit(
 
 def mean_loss(model: nn.Module, examples: Examples, *, batch_size: int = 64, seed: int = 0) -> float:
     """Return the mean loss over all examples, masks and the like drawn from `seed` alone."""
+    if len(examples.lengths) == 0:
+        raise ValueError("there are no examples to take the mean loss of")
     device = next(model.parameters()).device
-    total, count = 0.0, 0
+    losses, weights = [], []
     for number, rows in enumerate(length_batches(examples.lengths, batch_size)):
         batch = examples.batch(rows, np.random.default_rng([seed, VALIDATION, number]))
-        output = evaluate(model, to_device(batch, device))
+        losses.append(evaluate(model, to_device(batch, device)).loss)
         # A mean over batches would count guessed words of short batches for more than those of long ones.
-        weight = int((batch["labels"] != IGNORED).sum()) if "labels" in batch else len(rows)
-        total, count = total + float(output.loss) * weight, count + weight
-    return total / count
+        weights.append(int((batch["labels"] != IGNORED).sum()) if "labels" in batch else len(rows))
+    # Read at the end, all together: a GPU need not stop after each batch.
+    return float(np.average(torch.stack(losses).tolist(), weights=weights))
 
 
 def predict(model: nn.Module, examples: Examples, *, batch_size: int = 64) -> np.ndarray:
     """Return the probability of label 1 for each example of a `PairClassifier`: float32, shape (n,)."""
     device = next(model.parameters()).device
-    found = np.empty(len(examples.lengths), np.float32)
-    for rows in length_batches(examples.lengths, batch_size):
+    batches = length_batches(examples.lengths, batch_size)
+    logits = [torch.empty(0, device=device)]
+    for rows in batches:
         batch = examples.batch(rows, np.random.default_rng(0))
         batch.pop("labels", None)
-        found[rows] = torch.sigmoid(evaluate(model, to_device(batch, device)).logits).float().cpu().numpy()
+        logits.append(evaluate(model, to_device(batch, device)).logits.float())
+    found = np.empty(len(examples.lengths), np.float32)
+    found[np.concatenate([np.empty(0, np.int64), *batches])] = torch.sigmoid(torch.cat(logits)).cpu().numpy()
     return found
 
 

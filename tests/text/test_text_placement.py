@@ -22,6 +22,7 @@ from recsys_lib.text import (
     masked_texts,
     matching_texts,
     mean_loss,
+    predict,
     quantize,
 )
 from recsys_lib.text import steps as steps_module
@@ -80,11 +81,16 @@ def test_encoding_stays_on_the_device_and_never_waits(tiny) -> None:
         assert (found.device.type, found.shape, found.dtype) == ("meta", (4, 32), torch.float32)
 
 
-def test_vectors_are_brought_over_once(tiny, monkeypatch) -> None:
+def test_vectors_and_probabilities_are_brought_over_once(tiny, monkeypatch) -> None:
     calls, cpu = [], torch.Tensor.cpu
     monkeypatch.setattr(torch.Tensor, "cpu", lambda tensor: calls.append(len(tensor)) or cpu(tensor))
     encode(tiny, FIRST + SECOND, batch_size=2)
     assert calls == [8]
+    data = labelled_pairs(tiny.tokenizer, FIRST, SECOND, [0, 1, 1, 0])
+    found = predict(PairClassifier(tiny), data, batch_size=2)
+    assert calls == [8, 4]
+    alone = [PairClassifier(tiny)(**data.batch(np.array([i]), None)).logits.item() for i in range(4)]
+    np.testing.assert_allclose(found, 1 / (1 + np.exp(-np.array(alone))), rtol=1e-5)
 
 
 def test_only_cuda_computes_in_half_precision(monkeypatch) -> None:

@@ -347,6 +347,9 @@ def test_training_on_nothing_is_refused(tiny, model) -> None:
             fit(model, nothing, examples(tiny), **SETTINGS)
         with pytest.raises(ValueError, match="validation holds no examples"):
             fit(model, examples(tiny), nothing, **SETTINGS)
+        with pytest.raises(ValueError, match="no examples to take the mean loss of"):
+            mean_loss(model, nothing)
+    assert predict(model, labelled_pairs(words, [], [], [])).shape == (0,)
 
 
 def test_a_model_without_a_weight_to_train_is_refused(tiny, model) -> None:

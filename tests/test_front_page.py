@@ -15,7 +15,7 @@ import yaml
 from recsys_lib.files import project_root
 from recsys_lib.front.charts import charts, digest, draw_charts
 from recsys_lib.front.page import fill, generated_parts, keep_results, load_kept, main, write_front_page
-from recsys_lib.front.questions import answers_table
+from recsys_lib.front.questions import answers_table, findings
 from recsys_lib.front.tables import NOT_YET, films_leaderboard, shop_leaderboard, speed_rows
 from recsys_lib.notebooks import read_notebook
 from recsys_lib.results import load_results, result_row, save_results
@@ -113,6 +113,17 @@ def test_published_rows_are_marked_and_have_no_interval() -> None:
     published = result_row("movielens_100k", "published: BPR", "ndcg@10", 0.442, n=943)
     table = films_leaderboard(kept(**{"03_b": [*board("movielens_100k", EASE=0.48), published]}))
     assert "| *BPR (published)* | 0.442 | – | – |" in table
+
+
+def test_findings_put_the_best_model_beside_what_it_has_to_beat() -> None:
+    rows = board("complete_journey_all", EASE=0.4, PersonalFrequency=0.42, Popularity=0.16, Random=0.003)
+    rows += board("movielens_100k", EASE=0.48, Popularity=0.25)
+    rows.append(result_row("movielens_100k", "published: BPR", "ndcg@10", 0.44, n=943))
+    shop, films = findings(kept(**{"06_x": rows})).splitlines()
+    assert (
+        shop == "- The shop, all products: EASE 0.400; beside it PersonalFrequency 0.420, Popularity 0.160."
+    )
+    assert films.endswith("EASE 0.480; beside it Popularity 0.250, the best published figure, BPR 0.440.")
 
 
 def test_answers_show_the_chosen_model_not_the_luckiest() -> None:

@@ -130,6 +130,7 @@ def generated_parts(kept: Mapping[str, Any]) -> dict[str, str]:
         "notebooks": tables.notebooks_table,
         "leaderboard_shop": tables.shop_leaderboard,
         "leaderboard_films": tables.films_leaderboard,
+        "findings": questions.findings,
         "chart": tables.leaderboard_chart,
         "answers": questions.answers_table,
         "speed": tables.speed_table,

@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from recsys_lib.front.tables import NOT_YET, markdown_table, with_interval
+from recsys_lib.front.tables import BASELINES, NOT_YET, markdown_table, task_rows, with_interval
 
 # Rivals that need no learning, or hardly any.
 SIMPLE = re.compile(
@@ -34,6 +34,12 @@ QUESTIONS = (
      "visits", "logistic regression"),
 )  # fmt: skip
 
+LEADERBOARD_SENTENCES = {
+    "complete_journey_all": "The shop, all products",
+    "complete_journey_discovery": "The shop, new to the household",
+    "movielens_100k": "The films",
+}
+
 
 def answers_table(kept: Mapping[str, Any]) -> str:
     """The other questions of the course: a simple rival, and a model of the notebook."""
@@ -61,3 +67,24 @@ def answers_table(kept: Mapping[str, Any]) -> str:
         if rows
         else NOT_YET
     )
+
+
+def findings(kept: Mapping[str, Any]) -> str:
+    """One sentence per leaderboard: the best model here, beside what it has to beat."""
+    lines = []
+    for task, start in LEADERBOARD_SENTENCES.items():
+        models = task_rows(kept, task)
+        own = [model for model in models if model not in BASELINES and not model.startswith("published: ")]
+        rivals = [model for model in BASELINES[::-1] if model in models and model != "Random"]
+        if task != "complete_journey_all":  # habit has nothing to say about what is new
+            rivals = [model for model in rivals if model != "PersonalFrequency"]
+        rivals += [model for model in models if model.startswith("published: ")][:1]
+        if own and rivals:
+            beside = ", ".join(_quoted(model, models[model]) for model in rivals)
+            lines.append(f"- {start}: {_quoted(own[0], models[own[0]])}; beside it {beside}.")
+    return "\n".join(lines) or NOT_YET
+
+
+def _quoted(model: str, metrics: Mapping[str, Any]) -> str:
+    name = model.replace("published: ", "the best published figure, ")
+    return f"{name} {metrics['ndcg@10']['value']:.3f}"

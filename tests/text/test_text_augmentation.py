@@ -4,7 +4,7 @@ import re
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from recsys_lib.data.abbreviations import WORDS
@@ -28,6 +28,7 @@ texts_of_any_kind = st.lists(st.text(min_size=1).filter(str.strip), max_size=6)
 
 
 @pytest.mark.parametrize("way", WAYS.values(), ids=WAYS)
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(texts=texts_of_any_kind, seed=st.integers(0, 99))
 def test_one_text_each_never_empty_the_same_again(way, texts, seed) -> None:
     before = list(texts)

@@ -104,9 +104,10 @@ def swap_names(
     generator = np.random.default_rng(seed)
 
     def swap(match: re.Match) -> str:
-        if generator.random() >= share:
+        # The old letter ſ matches an s but is no s in lower case either: such a word stays.
+        choices = others.get(match.group().lower())
+        if generator.random() >= share or choices is None:
             return match.group()
-        choices = others[match.group().lower()]
         return choices[generator.integers(len(choices))]
 
     return [pattern.sub(swap, text) for text in texts]

@@ -87,6 +87,7 @@ def test_names_are_swapped_both_ways() -> None:
     assert swap("orange juice; juice") == "oj; juice"
     assert {swap("soft drink", seed) for seed in range(20)} == {"soda", "pop"}
     assert swap("soda pop") == "soft drink soft drink"
+    assert swap("\u017foda") == "\u017foda"  # matches "soda" whatever the case, and is another word
     assert swap_names(["oj soda"], 0.0, names=names) == ["oj soda"]
     (found,) = swap_names(["oj " * 1000], 0.3, names=names)
     assert 250 < found.count("orange juice") < 350

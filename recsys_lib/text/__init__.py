@@ -1,5 +1,12 @@
 """Text: product and household texts, a pre-trained BERT, and its fine-tuning."""
 
+import warnings
+
+with warnings.catch_warnings():
+    # Transformers imports it; inside Jupyter it asks for a package of widgets that nobody here needs.
+    warnings.simplefilter("ignore")
+    import tqdm.auto
+
 from recsys_lib.data.texts import household_texts, product_texts, spell_out, spell_size
 from recsys_lib.text.adapters import add_adapters, count_weights
 from recsys_lib.text.augmentation import delete_words, merge_texts, swap_names, truncate_words

@@ -289,8 +289,10 @@ def draw(results: dict[str, dict[str, dict]], path: Path) -> None:
         ends = np.array([[counts[task] / found[name][end] for name in names] for end in ("high", "low")])
         colours = ["#0072B2" if name == "recsys_lib" else "#D55E00" for name in names]
         axis.barh(names, speed, color=colours, xerr=np.abs(ends - speed), capsize=4)
-        for place, value in enumerate(speed):
-            axis.text(0.02 * speed.max(), place, f"{value:,.1f}", color="white", verticalalignment="center")
+        for place, value in enumerate(speed):  # beyond the line
+            text = f" {value:,.1f}"
+            axis.text(1.01 * ends[1][place], place, text, verticalalignment="center")
+        axis.set_xlim(0, 1.15 * ends[1].max())
         axis.set(xlabel="texts per second; line: slowest to fastest round")
         axis.set_title("Training on pairs" if task == "training" else "Product texts to vectors", loc="left")
         axis.spines[["top", "right"]].set_visible(False)

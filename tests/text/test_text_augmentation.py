@@ -106,6 +106,13 @@ def test_the_shops_names_lead_there_and_back() -> None:
     assert swap_names(["dxm"], 1.0) == ["dxm"]  # an abbreviation without a meaning stays
 
 
+def test_texts_of_separators_alone_stay() -> None:
+    assert truncate_words([", ;", "tea ; milk"], 1) == [",", "tea"]
+    assert delete_words([";"], 0.5) == [";"]
+    assert merge_texts(["bread; ", "tea"], [1, 1]) == ["bread; tea", "tea; bread"]
+    assert merge_texts(["; "], [1]) == ["; "]
+
+
 def test_truncation_keeps_the_first_words() -> None:
     assert truncate_words(LISTS, 3) == [
         "white bread; butter",

@@ -28,6 +28,7 @@ HOME = {
     "pomme pain fromage": "apple loaf cheese",
     "fromage": "curd",
     "pain pain": "loaf",
+    "lait lait": "milk and milk",
     "to english: lait lait": "much milk",
 }
 TEXTS = ["bread butter", "milk", "apple bread cheese", "milk", "cheese"]
@@ -97,8 +98,12 @@ def test_texts_go_there_and_come_back(there, back, beams) -> None:
 def test_models_of_t5s_type_get_their_prefix(tmp_path, back) -> None:
     phrases = {text: ABROAD[text] for text in ("milk", "to french: milk", "cheese")}
     folder = save_translator(tmp_path, phrases, "t5")
-    found = back_translate(["milk"], folder, back, prefixes=("to french: ", "to english: "))
-    assert found == ["much milk"]
+    for prefixes, expected in (
+        (("to french: ", "to english: "), "much milk"),
+        (("to french: ", ""), "milk and milk"),
+        (("", ""), "milk"),
+    ):
+        assert back_translate(["milk"], folder, back, prefixes=prefixes) == [expected]
     assert back_translate(["cheese"], folder, back) == ["curd"]
 
 
@@ -120,11 +125,18 @@ def test_nothing_is_printed_and_no_random_number_is_drawn(there, back, capfd) ->
     assert "8/8" in capfd.readouterr().err  # four different texts, twice
 
 
-def test_a_long_text_is_cut_and_said_to_be(there, back) -> None:
-    long = "bread " * 20
+def test_a_long_text_is_cut_and_said_to_be(there, back, monkeypatch) -> None:
+    long, generate, widths = "bread " * 20, MarianMTModel.generate, []
+
+    def watched(model, input_ids, **settings):
+        widths.append(input_ids.shape[1])
+        return generate(model, input_ids=input_ids, **settings)
+
+    monkeypatch.setattr(MarianMTModel, "generate", watched)
     with pytest.warns(UserWarning, match=r"1 of 2 texts to translate have more than 8 tokens.*'bread bread"):
         found = back_translate([long, "milk"], there, back, max_tokens=8)
     assert found == ["loaf", "milk"]
+    assert widths == [8, 3]  # what was read, on the way there and on the way back
 
 
 def test_models_that_cannot_translate_are_refused(there, tiny_folder, tmp_path, monkeypatch) -> None:
@@ -137,8 +149,10 @@ def test_models_that_cannot_translate_are_refused(there, tiny_folder, tmp_path, 
         back_translate(TEXTS, there, tmp_path)
     for file in there.glob("*.json"):
         (tmp_path / file.name).write_bytes(file.read_bytes())
-    with pytest.raises(ValueError, match="holds no model that can be read"):  # there are no weights
-        back_translate(TEXTS, there, tmp_path)
+    for _ in range(2):  # without weights, then with weights in a pickle, which could run any code
+        with pytest.raises(ValueError, match="holds no model that can be read"):
+            back_translate(TEXTS, there, tmp_path)
+        torch.save(MarianMTModel.from_pretrained(there).state_dict(), tmp_path / "pytorch_model.bin")
     (tmp_path / "config.json").write_text(json.dumps({"model_type": "nothing known"}))
     with pytest.raises(ValueError, match="holds no model that can be read"):
         back_translate(TEXTS, there, tmp_path)

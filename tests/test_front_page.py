@@ -51,6 +51,12 @@ def test_every_kept_result_is_one_of_the_default_profile() -> None:
         assert (ROOT / "notebooks" / f"{path.stem}.ipynb").is_file()
 
 
+def test_a_full_run_takes_the_place_of_the_default_one() -> None:
+    kept = load_results("04_bert_fine_tuning", ROOT / "results" / "full")
+    assert kept["profile"] == "full"
+    assert KEPT["results"]["04_bert_fine_tuning"] == kept["rows"]
+
+
 def test_links_of_the_hand_written_pages_lead_somewhere() -> None:
     for name in ("README.md", "CONTRIBUTING.md"):
         for link in re.findall(r"\]\((?!https?:)([^)#]+)\)", (ROOT / name).read_text(encoding="utf-8")):

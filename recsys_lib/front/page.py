@@ -105,8 +105,10 @@ def load_kept(root: Path) -> dict[str, Any]:
         "results": notebook name → rows; "course": timings, None if not kept yet; "benchmarks": name →
         payload; "titles": notebook name → its title; "glossary": list of rows as dicts.
     """
-    kept = sorted((root / "results").glob("[0-9][0-9]_*.json"))
-    payloads = [json.loads(path.read_text(encoding="utf-8")) for path in kept]
+    kept = {path.name: path for path in sorted((root / "results").glob("[0-9][0-9]_*.json"))}
+    # Some models learn too little in a default run: a full run that is kept takes its place.
+    kept |= {path.name: path for path in (root / "results" / "full").glob("[0-9][0-9]_*.json")}
+    payloads = [json.loads(path.read_text(encoding="utf-8")) for path in kept.values()]
     for payload in payloads:
         validate_results(payload)
     course = root / "results" / "course.json"

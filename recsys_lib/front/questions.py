@@ -23,7 +23,7 @@ QUESTIONS = (
     ("Which products answer a shopper's words?", "search", "ndcg@10", "NDCG@10", HIGHER,
      "TF-IDF of letters", "blend of letters and BERT"),
     ("Will this household buy this product next month?", "purchase_intent", "roc_auc", "ROC AUC", HIGHER,
-     "personal frequency", "BERT fine-tuned"),
+     "personal frequency", "BERT fine-tuned + personal frequency"),
     ("Who wants a product that nobody bought yet?", "new_products", "ndcg@10", "NDCG@10", HIGHER,
      "attributes", "attributes + BERT fine-tuned on baskets"),
     ("Who redeems a coupon?", "campaign_conversion", "roc_auc", "ROC AUC", HIGHER,

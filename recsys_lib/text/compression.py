@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from transformers import PreTrainedTokenizerBase
 
 from recsys_lib.text.batches import Tokens, tokenize
-from recsys_lib.text.encoder import TextModel, mean_of_tokens
+from recsys_lib.text.encoder import TextModel, unit_vectors
 from recsys_lib.text.tasks import Batch, LabelledPairs, Output
 
 LARGEST = 127  # of an int8; −128 stays unused, so that steps are the same on both sides of 0
@@ -210,8 +210,8 @@ class ImitatingEncoder(nn.Module):
         vectors: torch.Tensor | None = None,
     ) -> Output:
         """Return the vectors of length 1 as logits, and the loss if there are a teacher's."""
-        hidden = self.encoder(input_ids, attention_mask, token_type_ids).last_hidden_state
-        own = F.normalize(mean_of_tokens(hidden, attention_mask).float(), dim=1)
+        inputs = {"input_ids": input_ids, "attention_mask": attention_mask, "token_type_ids": token_type_ids}
+        own = unit_vectors(self.encoder, inputs)
         # Of unit vectors, half the squared distance is 1 − cosine, without its rounding near 0.
         loss = None if vectors is None else (own - vectors).square().sum(dim=1).mean() / 2
         return Output(loss, own)

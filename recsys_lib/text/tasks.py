@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from transformers import PreTrainedTokenizerBase
 
 from recsys_lib.text.batches import Tokens, tokenize
-from recsys_lib.text.encoder import TextModel, mean_of_tokens
+from recsys_lib.text.encoder import TextModel, mean_of_tokens, unit_vectors
 
 IGNORED = -100  # label of a token that is not to be guessed, as in torch's cross-entropy
 MASKED_SHARE, REPLACED_BY_MASK, REPLACED_BY_CHANCE = 0.15, 0.8, 0.1
@@ -297,8 +297,7 @@ class ContrastiveModel(nn.Module):
 
     def _vectors(self, inputs: dict[str, torch.Tensor], name: str) -> torch.Tensor:
         own = {key.removeprefix(f"{name}_"): v for key, v in inputs.items() if key.startswith(f"{name}_")}
-        hidden = self.encoder(**own).last_hidden_state
-        return F.normalize(mean_of_tokens(hidden, own["attention_mask"]), dim=1)
+        return unit_vectors(self.encoder, own)
 
 
 def matching_texts(

@@ -83,10 +83,10 @@ student: $(READY)
 	@$(BIN)/python -m recsys_lib.course student --notebooks "$(NOTEBOOKS)"
 
 results: $(READY)
-	@$(BIN)/python -m recsys_lib.front.page keep
+	@$(BIN)/python -m recsys_lib.course.front.page keep
 
 readme: $(READY)
-	@$(BIN)/python -m recsys_lib.front.page write
+	@$(BIN)/python -m recsys_lib.course.front.page write
 
 bench: $(BENCH_READY)
 	@set -e; for name in $(BENCH); do $(BENCH_VENV)/bin/python benchmarks/$$name.py; done

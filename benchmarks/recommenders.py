@@ -117,7 +117,7 @@ def build_implicit(name: str, settings: dict[str, Any]) -> Callable:
     from implicit.nearest_neighbours import BM25Recommender, CosineRecommender, TFIDFRecommender
     from scipy.sparse import csr_matrix
 
-    from recsys_lib.recommenders.weighting import weigh
+    from recsys_lib.recommenders.shared.weighting import weigh
 
     settings = dict(settings)
     scheme = settings.pop("scheme", "binary")

@@ -1,16 +1,15 @@
 """Recommenders: each is fit → recommend, over positions of users and items."""
 
 from recsys_lib.recommenders.als import ALS
-from recsys_lib.recommenders.base import Recommender
 from recsys_lib.recommenders.biased_mf import BiasedMF
 from recsys_lib.recommenders.bpr import BPR
 from recsys_lib.recommenders.content import ContentBased, movie_texts
 from recsys_lib.recommenders.ease import EASE
 from recsys_lib.recommenders.hybrid import Hybrid
 from recsys_lib.recommenders.neighbours import ItemKNN, UserKNN
-from recsys_lib.recommenders.popularity import PersonalFrequency, Popularity
+from recsys_lib.recommenders.popularity import PersonalFrequency, Popularity, Random, Trending
 from recsys_lib.recommenders.ranker import BoostedRanker
 from recsys_lib.recommenders.sessions import SessionEASE
-from recsys_lib.recommenders.trending import Trending
+from recsys_lib.recommenders.shared.base import Recommender
+from recsys_lib.recommenders.shared.weighting import weigh
 from recsys_lib.recommenders.two_tower import TwoTower
-from recsys_lib.recommenders.weighting import weigh

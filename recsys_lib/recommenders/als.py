@@ -12,16 +12,22 @@ from scipy.sparse import csr_array
 from tqdm import tqdm
 
 from recsys_lib.data import Interactions
-from recsys_lib.recommenders import history
-from recsys_lib.recommenders.base import (
+from recsys_lib.recommenders.least_squares import Batch, batches, improve, solve
+from recsys_lib.recommenders.shared import history
+from recsys_lib.recommenders.shared.arrays import (
+    check_histories,
+    check_pair,
+    contributions,
+    native,
+    similar_factors,
+)
+from recsys_lib.recommenders.shared.base import (
     Array,
     Recommender,
     check_positive,
     user_counts,
 )
-from recsys_lib.recommenders.least_squares import Batch, batches, improve, solve
-from recsys_lib.recommenders.lists import check_histories, check_pair, contributions, native, similar_factors
-from recsys_lib.scoring import TopK, blas
+from recsys_lib.scoring import TopK, workers
 
 
 @dataclass(eq=False)
@@ -46,7 +52,7 @@ class ALS(Recommender):
     iterations : int
         Passes over users and items.
     scheme, half_life
-        What w is; see `recsys_lib.recommenders.weighting.weigh`.
+        What w is; see `recsys_lib.recommenders.shared.weighting.weigh`.
     cg_steps : int, optional
         Steps of conjugate gradients per half iteration; each starts where the one before ended. None solves
         exactly: three to four times slower, with the same result in practice.
@@ -218,7 +224,7 @@ class ALS(Recommender):
         scores = np.concatenate(
             [
                 np.einsum("nf,nf->n", users[pairs.row[part]], items[pairs.col[part]])
-                for part in blas.even_slices(pairs.nnz, 1 + pairs.nnz // 2**16)
+                for part in workers.even_slices(pairs.nnz, 1 + pairs.nnz // 2**16)
             ]
         )
         confidence = pairs.data.astype(np.float64)  # 0 stands for a stored weight of 0: no preference

@@ -14,7 +14,15 @@ from torch.nn.functional import embedding_bag
 from tqdm import tqdm
 
 from recsys_lib.data import Interactions
-from recsys_lib.recommenders.base import (
+from recsys_lib.recommenders.ratings import damped_biases
+from recsys_lib.recommenders.shared.arrays import (
+    check_pair,
+    check_positions,
+    contributions,
+    native,
+    similar_factors,
+)
+from recsys_lib.recommenders.shared.base import (
     Array,
     Recommender,
     check_interactions,
@@ -22,8 +30,6 @@ from recsys_lib.recommenders.base import (
     first_pair,
     merge,
 )
-from recsys_lib.recommenders.lists import check_pair, check_positions, contributions, native, similar_factors
-from recsys_lib.recommenders.ratings import damped_biases
 from recsys_lib.scoring import TopK
 
 _ROWS = 2**14  # solved at a time: bounds the memory of their matrices

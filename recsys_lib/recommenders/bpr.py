@@ -12,10 +12,10 @@ from scipy.sparse import csr_array
 from tqdm import tqdm
 
 from recsys_lib.data import Interactions
-from recsys_lib.recommenders.base import Array, Recommender, check_interactions, check_positive, merge
-from recsys_lib.recommenders.history import check_weighting
-from recsys_lib.recommenders.lists import native, similar_factors
-from recsys_lib.recommenders.weighting import weigh
+from recsys_lib.recommenders.shared.arrays import native, similar_factors
+from recsys_lib.recommenders.shared.base import Array, Recommender, check_interactions, check_positive, merge
+from recsys_lib.recommenders.shared.history import check_weighting
+from recsys_lib.recommenders.shared.weighting import weigh
 from recsys_lib.scoring import TopK
 
 _START = 0.03  # standard deviation of the first factors

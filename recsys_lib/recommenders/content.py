@@ -14,9 +14,9 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.preprocessing import normalize
 
 from recsys_lib.data import Interactions
-from recsys_lib.recommenders import history
-from recsys_lib.recommenders.base import Array, Recommender, check_interactions
-from recsys_lib.recommenders.lists import check_pair, check_positions, contributions, without_itself
+from recsys_lib.recommenders.shared import history
+from recsys_lib.recommenders.shared.arrays import check_pair, check_positions, contributions, without_itself
+from recsys_lib.recommenders.shared.base import Array, Recommender, check_interactions
 from recsys_lib.recommenders.similarity import mixed_product
 from recsys_lib.scoring import TopK, top_k_blocks
 

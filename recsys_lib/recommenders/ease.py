@@ -13,9 +13,8 @@ from scipy.linalg import cho_factor, lapack
 from scipy.sparse import csr_array, issparse, vstack
 
 from recsys_lib.data import Interactions
-from recsys_lib.recommenders import history
-from recsys_lib.recommenders.base import Array, Recommender, check_positive
-from recsys_lib.recommenders.lists import (
+from recsys_lib.recommenders.shared import history
+from recsys_lib.recommenders.shared.arrays import (
     check_histories,
     check_pair,
     check_positions,
@@ -23,8 +22,9 @@ from recsys_lib.recommenders.lists import (
     native,
     without_itself,
 )
+from recsys_lib.recommenders.shared.base import Array, Recommender, check_positive
 from recsys_lib.recommenders.similarity import mixed_product
-from recsys_lib.scoring import TopK, blas, top_k_blocks
+from recsys_lib.scoring import TopK, top_k_blocks, workers
 
 _BLOCK = 256  # rows at a time where all products of rows would not fit
 _DEVICE_BYTES = 2**28  # of a sparse matrix made dense on an accelerator, at a time
@@ -47,7 +47,7 @@ class EASE(Recommender):
     regularization : float
         λ > 0; larger values trust co-occurrence less.
     scheme, half_life
-        What the entries of X are; see `recsys_lib.recommenders.weighting.weigh`.
+        What the entries of X are; see `recsys_lib.recommenders.shared.weighting.weigh`.
     side_weight : float
         Factor on the rows of side information that `fit` may be given.
 
@@ -295,7 +295,7 @@ def gram(rows: csr_array) -> np.ndarray:
     def fill(block: slice) -> None:  # by blocks, since a sparse product of all rows is nearly full
         products[block] = (rows[block] @ columns).toarray()
 
-    blas.run(fill, _blocks(len(products)), blas.worker_count())
+    workers.run(fill, _blocks(len(products)), workers.worker_count())
     return products
 
 
@@ -332,15 +332,15 @@ def quadratic_forms(matrix: Array, columns: csr_array) -> Array:
         products = columns @ np.ascontiguousarray(matrix[:, block])
         return np.bincount(pairs.row, products[pairs.row, pairs.col] * pairs.data, columns.shape[0])
 
-    return np.sum(blas.run(form, _blocks(len(matrix)), blas.worker_count()), axis=0)
+    return np.sum(workers.run(form, _blocks(len(matrix)), workers.worker_count()), axis=0)
 
 
 def _blocks(total: int) -> list[slice]:
-    return blas.even_slices(total, max(blas.worker_count(), -(-total // _BLOCK)))
+    return workers.even_slices(total, max(workers.worker_count(), -(-total // _BLOCK)))
 
 
 def _dense_blocks(rows: csr_array, like: torch.Tensor) -> Iterator[torch.Tensor]:
     """All rows in order, dense, on the device and in the precision of a tensor."""
     height = max(1, _DEVICE_BYTES // (like.element_size() * max(1, rows.shape[1])))
-    for block in blas.even_slices(rows.shape[0], -(-rows.shape[0] // height)):
+    for block in workers.even_slices(rows.shape[0], -(-rows.shape[0] // height)):
         yield torch.from_numpy(rows[block].toarray()).to(like.device, like.dtype)

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from recsys_lib.data import Interactions
-from recsys_lib.recommenders.weighting import SECONDS_PER_DAY, seconds
+from recsys_lib.recommenders.shared.weighting import SECONDS_PER_DAY, seconds
 
 HALF_LIVES = (7, 14, 30, 60, 120, 365)  # days, for a user's own events
 TREND_HALF_LIVES = (2, 4, 7, 14, 30, 90)  # days, for what all users do

@@ -13,9 +13,6 @@ import pandas as pd
 from recsys_lib.data import Interactions
 from recsys_lib.data.interactions import Split, discovery
 from recsys_lib.metrics import ranking_metrics
-from recsys_lib.recommenders.base import Array, Recommender, check_interactions, check_positive
-from recsys_lib.recommenders.holdout import hold_out_last, hold_out_random
-from recsys_lib.recommenders.lists import check_pair
 from recsys_lib.recommenders.parts import (
     best_columns,
     check_parts,
@@ -25,6 +22,9 @@ from recsys_lib.recommenders.parts import (
     score_blocks,
     standardise,
 )
+from recsys_lib.recommenders.shared.arrays import check_pair
+from recsys_lib.recommenders.shared.base import Array, Recommender, check_interactions, check_positive
+from recsys_lib.recommenders.shared.holdout import hold_out_last, hold_out_random
 
 HOLDOUTS = ("time", "random")
 CUTOFF = 10  # the k of the NDCG that weights are chosen by

@@ -18,8 +18,8 @@ import numpy as np
 import torch
 from scipy.sparse import csr_array
 
-from recsys_lib.recommenders.base import Array
-from recsys_lib.scoring import blas
+from recsys_lib.recommenders.shared.base import Array
+from recsys_lib.scoring import workers
 
 HOST_BYTES = 2**20  # of gathered factors per batch: they stay in a core's cache from step to step
 DEVICE_BYTES = 2**28
@@ -83,7 +83,7 @@ def solve(rows: list[Batch], n_rows: int, other: Array, regularization: float) -
     """
     solved = _zeros(n_rows, other)
     # One thread per batch; the few products over all rows are too small to gain from more.
-    with blas.single_threaded():
+    with workers.single_threaded():
         _, unwhiten, whitened = _whiten(other, regularization)
 
         def task(batch: Batch) -> None:
@@ -114,7 +114,7 @@ def improve(rows: list[Batch], own: Array, other: Array, regularization: float, 
     Takács, Pilászy & Tikk (2011), "Applications of the conjugate gradient method for implicit feedback
     collaborative filtering", RecSys.
     """
-    with blas.single_threaded():
+    with workers.single_threaded():
         root, unwhiten, whitened = _whiten(other, regularization)
         solved = own @ root
 
@@ -179,7 +179,7 @@ def _gather(factors: Array, columns: Array) -> Array:
 def _for_each(task: Callable[[Batch], None], rows: list[Batch], like: Array) -> None:
     """One batch per core on the host; one after the other on an accelerator."""
     if isinstance(like, np.ndarray):
-        blas.run(task, rows, blas.worker_count())
+        workers.run(task, rows, workers.worker_count())
     else:
         for batch in rows:
             task(batch)

@@ -11,15 +11,16 @@ import torch
 from scipy.sparse import csr_array, diags_array
 
 from recsys_lib.data import Interactions
-from recsys_lib.recommenders import history
-from recsys_lib.recommenders.base import Array, Recommender
-from recsys_lib.recommenders.lists import check_pair, check_positions, contributions, without_itself
 from recsys_lib.recommenders.ratings import (
     expected_ratings,
     nearest_raters,
     neighbours_deviation,
     taste_similarity,
 )
+from recsys_lib.recommenders.shared import history
+from recsys_lib.recommenders.shared.arrays import check_pair, check_positions, contributions, without_itself
+from recsys_lib.recommenders.shared.base import Array, Recommender
+from recsys_lib.recommenders.shared.weighting import weigh
 from recsys_lib.recommenders.similarity import (
     check_neighbours,
     check_similarity,
@@ -29,7 +30,6 @@ from recsys_lib.recommenders.similarity import (
     sparse_product,
     squared_lengths,
 )
-from recsys_lib.recommenders.weighting import weigh
 from recsys_lib.scoring import TopK, top_k_blocks
 
 

@@ -11,9 +11,9 @@ import numpy as np
 import torch
 
 from recsys_lib.data import Interactions
-from recsys_lib.recommenders import storage
-from recsys_lib.recommenders.base import Recommender
-from recsys_lib.recommenders.lists import Array, on_host
+from recsys_lib.recommenders.shared import storage
+from recsys_lib.recommenders.shared.arrays import Array, on_host
+from recsys_lib.recommenders.shared.base import Recommender
 
 TASKS = ("all", "discovery")
 BLOCK = 256  # users whose dense scores exist at the same time

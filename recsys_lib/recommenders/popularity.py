@@ -1,4 +1,4 @@
-"""The two baselines every table needs: what everybody buys, and what you bought before."""
+"""The baselines every table needs: what everybody buys, what you bought before, and what chance finds."""
 
 from __future__ import annotations
 
@@ -9,9 +9,16 @@ import numpy as np
 import pandas as pd
 
 from recsys_lib.data import Interactions
-from recsys_lib.recommenders import history
-from recsys_lib.recommenders.base import Recommender, check_interactions, merge, user_counts
-from recsys_lib.recommenders.lists import check_pair
+from recsys_lib.recommenders.shared import history
+from recsys_lib.recommenders.shared.arrays import check_pair
+from recsys_lib.recommenders.shared.base import (
+    Recommender,
+    check_interactions,
+    check_positive,
+    merge,
+    user_counts,
+)
+from recsys_lib.recommenders.shared.weighting import weigh
 
 
 @dataclass(eq=False)
@@ -95,3 +102,56 @@ class PersonalFrequency(Recommender):
 
     def _prior(self) -> np.ndarray:
         return (self.prior * user_counts(self.matrix_) / self.matrix_.shape[0]).astype(np.float32)
+
+
+@dataclass(eq=False)
+class Trending(Recommender):
+    """Recommend what many users had lately.
+
+    ``score(i) = log(floor + Σ_users ½^(age of the user's last event with i / half_life))``
+
+    Parameters
+    ----------
+    half_life : float
+        In days; needs the times of events.
+    floor : float
+        Above 0: how far down an item that nobody had lately goes.
+    """
+
+    half_life: float = 14.0
+    floor: float = 0.05
+
+    _arrays: ClassVar[tuple[str, ...]] = ("trend_",)
+
+    def __post_init__(self) -> None:
+        check_positive(half_life=self.half_life, floor=self.floor)
+
+    def _fit(self, train: Interactions) -> None:
+        weights = weigh(train, "binary", self.half_life)
+        recent = np.bincount(weights.indices, weights.data, minlength=train.n_items)
+        self.trend_ = np.log(recent + self.floor).astype(np.float32)
+
+    def _score(self, users: np.ndarray) -> np.ndarray:
+        return np.tile(self.trend_, (len(users), 1))
+
+
+@dataclass(eq=False)
+class Random(Recommender):
+    """Recommend items drawn at random, each user other ones: what a measure says where nothing is known.
+
+    Parameters
+    ----------
+    seed : int
+        With the user's position it decides the scores, so a user gets the same list whoever else is asked.
+    """
+
+    seed: int = 0
+
+    def _fit(self, train: Interactions) -> None:
+        pass  # nothing is learnt
+
+    def _score(self, users: np.ndarray) -> np.ndarray:
+        scores = np.empty((len(users), self.matrix_.shape[1]), np.float32)
+        for row, user in enumerate(users):
+            np.random.default_rng([self.seed, int(user)]).random(out=scores[row], dtype=np.float32)
+        return scores

@@ -12,10 +12,7 @@ import pandas as pd
 from scipy.sparse import csr_array
 
 from recsys_lib.data import Interactions
-from recsys_lib.recommenders.base import Recommender, check_positive
 from recsys_lib.recommenders.habits import Habits
-from recsys_lib.recommenders.holdout import hold_out_last
-from recsys_lib.recommenders.lists import check_positions, on_host
 from recsys_lib.recommenders.parts import (
     best_columns,
     check_parts,
@@ -25,6 +22,9 @@ from recsys_lib.recommenders.parts import (
     score_blocks,
     standardise,
 )
+from recsys_lib.recommenders.shared.arrays import check_positions, on_host
+from recsys_lib.recommenders.shared.base import Recommender, check_positive
+from recsys_lib.recommenders.shared.holdout import hold_out_last
 from recsys_lib.recommenders.trees import Trees, apply_trees, contributions, fit_trees
 
 

@@ -11,11 +11,11 @@ import torch
 from scipy.sparse import csr_array
 
 from recsys_lib.data import Interactions
-from recsys_lib.recommenders.base import Array, Recommender, check_positive
 from recsys_lib.recommenders.ease import gram, invert
-from recsys_lib.recommenders.history import check_weighting
-from recsys_lib.recommenders.lists import check_pair, contributions
-from recsys_lib.recommenders.weighting import seconds, weigh
+from recsys_lib.recommenders.shared.arrays import check_pair, contributions
+from recsys_lib.recommenders.shared.base import Array, Recommender, check_positive
+from recsys_lib.recommenders.shared.history import check_weighting
+from recsys_lib.recommenders.shared.weighting import seconds, weigh
 
 
 @dataclass(eq=False)
@@ -40,7 +40,7 @@ class SessionEASE(Recommender):
     scale : float
         In seconds: at this distance a pair's closeness has fallen to 1/e.
     scheme, half_life
-        What the entries of x are; see `recsys_lib.recommenders.weighting.weigh`.
+        What the entries of x are; see `recsys_lib.recommenders.shared.weighting.weigh`.
 
     Notes
     -----

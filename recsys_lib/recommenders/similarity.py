@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 from scipy.sparse import csr_array, eye_array
 
-from recsys_lib.scoring import blas, top_k_blocks
+from recsys_lib.scoring import top_k_blocks, workers
 
 SIMILARITIES = ("cosine", "tfidf", "bm25")
 BM25_SATURATION, BM25_LENGTH = 1.2, 0.75  # k₁ and b, as Robertson & Zaragoza recommend
@@ -118,9 +118,9 @@ def sparse_product(left: csr_array, right: csr_array) -> np.ndarray:
     def run(rows: slice) -> None:
         (left[rows] @ right).toarray(out=result[rows])
 
-    workers = blas.worker_count()
-    parts = max(workers, -(-left.shape[0] // _ROWS))
-    blas.run(run, blas.even_slices(left.shape[0], parts), workers)
+    n_workers = workers.worker_count()
+    parts = max(n_workers, -(-left.shape[0] // _ROWS))
+    workers.run(run, workers.even_slices(left.shape[0], parts), n_workers)
     return result
 
 
@@ -134,9 +134,9 @@ def mixed_product(left: csr_array, right: np.ndarray) -> np.ndarray:
     def run(columns: slice) -> None:
         result[:, columns] = left @ np.ascontiguousarray(right[:, columns])
 
-    workers = blas.worker_count()
-    parts = max(workers, -(-right.shape[1] // _COLUMNS))
-    blas.run(run, blas.even_slices(right.shape[1], parts), workers)
+    n_workers = workers.worker_count()
+    parts = max(n_workers, -(-right.shape[1] // _COLUMNS))
+    workers.run(run, workers.even_slices(right.shape[1], parts), n_workers)
     return result
 
 

@@ -13,9 +13,15 @@ from torch.nn.functional import embedding, normalize
 from tqdm import tqdm
 
 from recsys_lib.data import Interactions
-from recsys_lib.recommenders import history
-from recsys_lib.recommenders.base import Array, Recommender, check_interactions, check_positive
-from recsys_lib.recommenders.lists import check_histories, check_pair, contributions, native, similar_factors
+from recsys_lib.recommenders.shared import history
+from recsys_lib.recommenders.shared.arrays import (
+    check_histories,
+    check_pair,
+    contributions,
+    native,
+    similar_factors,
+)
+from recsys_lib.recommenders.shared.base import Array, Recommender, check_interactions, check_positive
 from recsys_lib.recommenders.towers import (
     Features,
     Histories,

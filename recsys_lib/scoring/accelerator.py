@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from scipy.sparse import csr_array
 
-from recsys_lib.scoring.blas import even_slices
+from recsys_lib.scoring.workers import even_slices
 
 GROUP = 32  # items per group maximum
 DEFAULT_BYTES = 2**30

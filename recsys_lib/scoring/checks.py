@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from scipy.sparse import csr_array, issparse
 
-from recsys_lib.scoring import blas
+from recsys_lib.scoring import workers
 
 Array = np.ndarray | torch.Tensor
 _FLOATS = (np.float16, np.float32, np.float64, torch.float16, torch.bfloat16, torch.float32, torch.float64)
@@ -137,10 +137,10 @@ def _largest_on_host(values: np.ndarray) -> float:
         )
         return float(np.max([[block.max(), -block.min()] for block in blocks]))
 
-    workers = blas.worker_count()
+    n_workers = workers.worker_count()
     # Not by torch on all cores: its threads stay awake for a while and would slow down what follows.
-    parts = blas.even_slices(len(values), workers if len(values) > 64 * rows else 1)
-    return float(np.max(blas.run(largest, parts, workers)))
+    parts = workers.even_slices(len(values), n_workers if len(values) > 64 * rows else 1)
+    return float(np.max(workers.run(largest, parts, n_workers)))
 
 
 def _report(name: str, values: Array) -> None:

@@ -10,7 +10,7 @@ from math import ceil
 import numpy as np
 from scipy.sparse import csr_array
 
-from recsys_lib.scoring import blas
+from recsys_lib.scoring import workers
 from recsys_lib.scoring.best import GROUP, RunningBest, decode_ids, decode_scores, empty_keys
 from recsys_lib.scoring.norms import NormOrder, norm_order, upper_bounds
 from recsys_lib.scoring.sampling import guess_bounds, sample_size
@@ -39,8 +39,8 @@ def rank_factors(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Rank checked factors; see `recsys_lib.scoring.top_k`."""
     dtype = np.result_type(queries, items, np.float32)
-    workers = blas.worker_count()
-    with blas.single_threaded():
+    n_workers = workers.worker_count()
+    with workers.single_threaded():
         order = norm_order(queries, items, k)
 
     def run(task: Task) -> np.ndarray:
@@ -50,16 +50,16 @@ def rank_factors(
         rank = _rank_in_order if order is None else _rank_by_norm
         return rank(block, items, k, exclusion, buffer, task, order)
 
-    n_block, max_scores = _block_shape(len(queries), k, dtype, max_bytes, workers)
-    tasks = _tasks(len(queries), len(items), n_block, workers, split_items=order is None)
-    return _gather(tasks, blas.run(run, tasks, workers), len(queries), k, dtype)
+    n_block, max_scores = _block_shape(len(queries), k, dtype, max_bytes, n_workers)
+    tasks = _tasks(len(queries), len(items), n_block, n_workers, split_items=order is None)
+    return _gather(tasks, workers.run(run, tasks, n_workers), len(queries), k, dtype)
 
 
 def rank_scores(
     scores: np.ndarray, k: int, seen: csr_array | None, first_query: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """Rank one block of given scores, shape (n_queries, n_items); the block is not changed."""
-    workers = blas.worker_count()
+    n_workers = workers.worker_count()
     dtype = np.result_type(scores, np.float32)
 
     def run(task: Task) -> np.ndarray:
@@ -74,8 +74,8 @@ def rank_scores(
             best.offer(block, start)
         return best.result()
 
-    tasks = _tasks(len(scores), scores.shape[1], _MAX_QUERIES, workers, split_items=False)
-    return _gather(tasks, blas.run(run, tasks, workers), len(scores), k, dtype)
+    tasks = _tasks(len(scores), scores.shape[1], _MAX_QUERIES, n_workers, split_items=False)
+    return _gather(tasks, workers.run(run, tasks, n_workers), len(scores), k, dtype)
 
 
 def _rank_in_order(
@@ -143,7 +143,7 @@ def _rank_by_norm(
 
 def _multiply(items: np.ndarray, queries: np.ndarray, block: np.ndarray) -> None:
     """Write the scores of some items into the first rows of the block."""
-    multiply = blas.product() if block.dtype == np.float32 else blas.numpy_product
+    multiply = workers.product() if block.dtype == np.float32 else workers.numpy_product
     multiply(items.astype(block.dtype, copy=False), queries.T, block[: len(items)])
 
 
@@ -233,10 +233,10 @@ class _Seen:
 
 
 def _block_shape(
-    n_queries: int, k: int, dtype: np.dtype, max_bytes: int | None, workers: int
+    n_queries: int, k: int, dtype: np.dtype, max_bytes: int | None, n_workers: int
 ) -> tuple[int, int]:
     """Queries per block and scores per block, such that all workers together stay below `max_bytes`."""
-    share = (DEFAULT_BYTES if max_bytes is None else max_bytes) // workers
+    share = (DEFAULT_BYTES if max_bytes is None else max_bytes) // n_workers
     # A query costs its lists while they are merged: about five arrays of 2 k entries of 8 bytes. A score
     # costs itself and, in the first blocks, where every item is a candidate, its places in the work arrays.
     n_block = max(1, min(_MAX_QUERIES, n_queries, share // 2 // (80 * k)))
@@ -244,18 +244,19 @@ def _block_shape(
     return n_block, max(max_scores, GROUP * n_block)
 
 
-def _tasks(n_queries: int, n_items: int, n_block: int, workers: int, *, split_items: bool) -> list[Task]:
+def _tasks(n_queries: int, n_items: int, n_block: int, n_workers: int, *, split_items: bool) -> list[Task]:
     """Even shares: blocks of queries that keep all workers busy; spans of items where queries are few."""
     if n_queries == 0:
         return []
     n_blocks = ceil(n_queries / n_block)
-    n_blocks = min(n_queries, ceil(n_blocks / workers) * workers)
+    n_blocks = min(n_queries, ceil(n_blocks / n_workers) * n_workers)
     spans = 1
-    if split_items and n_queries < 16 * workers:  # narrow products waste the processor: split the items
+    if split_items and n_queries < 16 * n_workers:  # narrow products waste the processor: split the items
         n_blocks = ceil(n_queries / n_block)
-        spans = max(1, min(workers, n_items // _MAX_HEIGHT))
+        spans = max(1, min(n_workers, n_items // _MAX_HEIGHT))
     return [
-        Task(q, i) for q, i in pairs(blas.even_slices(n_queries, n_blocks), blas.even_slices(n_items, spans))
+        Task(q, i)
+        for q, i in pairs(workers.even_slices(n_queries, n_blocks), workers.even_slices(n_items, spans))
     ]
 
 

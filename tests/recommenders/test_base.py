@@ -11,9 +11,10 @@ from scipy.sparse import csr_array
 from sklearn.exceptions import NotFittedError
 
 from recsys_lib.data import Interactions
-from recsys_lib.recommenders import ALS, PersonalFrequency, Popularity, storage, weigh
-from recsys_lib.recommenders.base import check_positive, merge, resolve_device, user_counts
-from recsys_lib.recommenders.weighting import decay, seconds
+from recsys_lib.recommenders import ALS, PersonalFrequency, Popularity, weigh
+from recsys_lib.recommenders.shared import storage
+from recsys_lib.recommenders.shared.base import check_positive, merge, resolve_device, user_counts
+from recsys_lib.recommenders.shared.weighting import decay, seconds
 
 DAY = 86_400
 
@@ -283,7 +284,7 @@ def test_models_on_another_device_are_stored_without_it(tmp_path):
 def test_lists_on_a_device_stay_there(monkeypatch):
     """Where scores are computed on the host, they are moved; `meta` stands in for an accelerator."""
     model = Popularity().fit(events(OLD))
-    monkeypatch.setattr("recsys_lib.recommenders.base.resolve_device", lambda _: torch.device("meta"))
+    monkeypatch.setattr("recsys_lib.recommenders.shared.base.resolve_device", lambda _: torch.device("meta"))
     assert model._to_device(np.ones((2, 2), np.float32)).device.type == "meta"
 
 

@@ -18,10 +18,10 @@ from scipy.sparse import csr_array
 from sklearn.exceptions import NotFittedError
 
 from recsys_lib.data import Interactions
-from recsys_lib.recommenders.base import Recommender
 from recsys_lib.recommenders.neighbours import ItemKNN
 from recsys_lib.recommenders.popularity import Popularity
-from recsys_lib.recommenders.storage import MODEL_FILE
+from recsys_lib.recommenders.shared.base import Recommender
+from recsys_lib.recommenders.shared.storage import MODEL_FILE
 from recsys_lib.scoring import TopK
 
 SIZE = 12  # of the checkerboard
@@ -75,9 +75,9 @@ MODELS = {
     ),
     "SessionEASE": Model("sessions", "SessionEASE"),
     # knows only what everybody has had of late
-    "Trending": Model("trending", "Trending", exempt=("answer",)),
+    "Trending": Model("popularity", "Trending", exempt=("answer",)),
     # knows nothing at all
-    "Random": Model("chance", "Random", exempt=("answer",)),
+    "Random": Model("popularity", "Random", exempt=("answer",)),
 }
 
 

@@ -9,8 +9,8 @@ import torch
 from scipy.sparse import csr_array
 
 from recsys_lib.data import Interactions
-from recsys_lib.recommenders import base
 from recsys_lib.recommenders.content import ContentBased, movie_texts
+from recsys_lib.recommenders.shared import base
 
 TEXTS = [
     "red wine from spain",

@@ -9,13 +9,12 @@ import pytest
 from scipy.sparse import csr_array
 
 from recsys_lib.data import Interactions
-from recsys_lib.recommenders.base import Recommender
 from recsys_lib.recommenders.ease import EASE
-from recsys_lib.recommenders.holdout import hold_out_last, hold_out_random
 from recsys_lib.recommenders.hybrid import Hybrid, choose_weights
 from recsys_lib.recommenders.parts import standardise
-from recsys_lib.recommenders.popularity import PersonalFrequency, Popularity
-from recsys_lib.recommenders.trending import Trending
+from recsys_lib.recommenders.popularity import PersonalFrequency, Popularity, Trending
+from recsys_lib.recommenders.shared.base import Recommender
+from recsys_lib.recommenders.shared.holdout import hold_out_last, hold_out_random
 
 DAY = 86_400
 N_USERS, N_ITEMS = 40, 30

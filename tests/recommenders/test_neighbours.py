@@ -9,9 +9,10 @@ import torch
 from scipy.sparse import csr_array
 
 from recsys_lib.data import Interactions
-from recsys_lib.recommenders import base, similarity
+from recsys_lib.recommenders import similarity
 from recsys_lib.recommenders.neighbours import ItemKNN, UserKNN
 from recsys_lib.recommenders.ratings import expected_ratings, taste_similarity
+from recsys_lib.recommenders.shared import base
 from recsys_lib.recommenders.similarity import mixed_product, nearest, similarity_vectors, sparse_product
 
 DAY = 86_400

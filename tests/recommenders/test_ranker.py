@@ -9,11 +9,10 @@ from recsys_lib.data import Interactions
 from recsys_lib.metrics import ranking_metrics
 from recsys_lib.recommenders.ease import EASE
 from recsys_lib.recommenders.habits import Habits
-from recsys_lib.recommenders.holdout import hold_out_last
-from recsys_lib.recommenders.popularity import PersonalFrequency, Popularity
+from recsys_lib.recommenders.popularity import PersonalFrequency, Popularity, Trending
 from recsys_lib.recommenders.ranker import BoostedRanker
+from recsys_lib.recommenders.shared.holdout import hold_out_last
 from recsys_lib.recommenders.trees import apply_trees, contributions, fit_trees
-from recsys_lib.recommenders.trending import Trending
 
 DAY = 86_400
 N_USERS, N_ITEMS = 60, 40

@@ -6,8 +6,8 @@ import pytest
 
 from recsys_lib.data import Interactions
 from recsys_lib.recommenders.ease import EASE
+from recsys_lib.recommenders.popularity import Trending
 from recsys_lib.recommenders.sessions import SessionEASE, close_pairs
-from recsys_lib.recommenders.trending import Trending
 
 N_USERS, N_ITEMS = 30, 12
 

@@ -1,0 +1,1 @@
+"""The course itself: running, refreshing and showing the notebooks. Nothing in the library imports it."""

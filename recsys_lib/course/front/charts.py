@@ -1,0 +1,142 @@
+"""The charts of the front page, as SVG: the map of the course, the leaderboards, the speed of the library."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import matplotlib.pyplot as plt
+from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullFormatter
+
+from recsys_lib.course.front import tables
+from recsys_lib.course.plots import COLOURS, draw_boxes, use_course_style
+from recsys_lib.files import atomic_path
+
+DATA = {  # box → place, small print, notebooks it goes into
+    "Complete Journey": (1.4, "2,469 households", "123456"),
+    "MovieLens 100K": (5.6, "943 people", "36"),
+    "your own CSV": (9.8, "user, item, time", "36"),
+    "search queries": (14.0, "109, by hand", "4"),
+}
+NOTEBOOKS = {
+    "01 preparation": (0.0, "clean, join, split"),
+    "02 networks": (3.1, "every gradient"),
+    "03 recommenders": (6.2, "neighbours to blends"),
+    "04 BERT": (9.3, "search, intent"),
+    "05 conversion": (12.4, "coupons, churn"),
+    "06 evaluation": (15.5, "what to believe"),
+}
+LIBRARY = {  # the first and the last are used by all: their lines would hide the others
+    "data": (0.0, "used by all", ""),
+    "networks": (3.1, "networks by hand", "25"),
+    "recommenders": (6.2, "fit, recommend, save", "3456"),
+    "text": (9.3, "encode, fine-tune", "4"),
+    "customers": (12.4, "as of a day", "5"),
+    "metrics, scoring": (15.5, "used by all", ""),
+}
+MARKERS = ("o", "s", "^", "D")
+
+
+def draw_charts(kept: Mapping[str, Any], folder: Path) -> None:
+    """Draw every chart that there are figures for, and remove those that there are none for any more."""
+    use_course_style()
+    for name, (made_from, draw) in charts(kept).items():
+        path = folder / f"{name}.svg"
+        if made_from:
+            _save(draw(made_from), path, digest(made_from))
+        else:
+            path.unlink(missing_ok=True)
+
+
+def charts(kept: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
+    """Name → (what it is made from, the function that draws it)."""
+    boards = {task: tables.task_rows(kept, task) for task in tables.LEADERBOARDS}
+    return {
+        "map": ([DATA, NOTEBOOKS, LIBRARY], lambda _: draw_map()),
+        "leaderboard": ({task: rows for task, rows in boards.items() if rows}, draw_leaderboards),
+        "speed": (tables.speed_rows(kept["benchmarks"]), draw_speed),
+    }
+
+
+def digest(made_from: Any) -> str:
+    """Checksum of what a chart shows; it is written into the file, so that a test can find a stale one."""
+    return hashlib.sha256(json.dumps(made_from, sort_keys=True).encode()).hexdigest()
+
+
+def draw_map() -> Figure:
+    """Draw data above, notebooks in the middle, the library below, and what goes where."""
+    boxes = {name: (x, 4.2, small, "green") for name, (x, small, _) in DATA.items()}
+    boxes |= {name: (x, 2.0, small, "blue") for name, (x, small) in NOTEBOOKS.items()}
+    boxes |= {name: (x, -0.2, small, "orange") for name, (x, small, _) in LIBRARY.items()}
+    links = [
+        (name, notebook, "")
+        for name, (_, _, numbers) in (DATA | LIBRARY).items()
+        for notebook in NOTEBOOKS
+        if notebook[1] in numbers
+    ]
+    figure, ax = plt.subplots(figsize=(11, 4.2))
+    draw_boxes(ax, boxes, links, size=(2.8, 0.95))
+    for line in ax.lines:
+        line.set(lw=0.8, alpha=0.6)
+    numbers = [x for x, _ in NOTEBOOKS.values()]
+    for start, end in pairwise(numbers):
+        arrow = {"arrowstyle": "-|>", "color": COLOURS["blue"], "lw": 2}
+        ax.annotate("", (end - 1.4, 2.0), (start + 1.4, 2.0), arrowprops=arrow)
+    levels = ((4.2, "data", "green"), (2.0, "notebooks", "blue"), (-0.2, "recsys_lib", "orange"))
+    for y, name, colour in levels:
+        ax.text(-1.7, y, name, ha="right", va="center", weight="bold", color=COLOURS[colour])
+    ax.set(xlim=(-3.7, 17.0), ylim=(-0.9, 4.9))
+    return figure
+
+
+def draw_leaderboards(boards: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> Figure:
+    """NDCG@10 of every model in every task, with its interval; baselines red, published figures hollow."""
+    longest = max(len(rows) for rows in boards.values())
+    figure, axes = plt.subplots(
+        1, len(boards), figsize=(4.1 * len(boards), 1 + 0.24 * longest), squeeze=False
+    )
+    for ax, (task, rows) in zip(axes[0], boards.items(), strict=True):
+        for place, (model, metrics) in enumerate(rows.items()):
+            row, published = metrics["ndcg@10"], model.startswith("published: ")
+            colour = COLOURS["red" if model in tables.BASELINES else "grey" if published else "blue"]
+            if row["low"] is not None:
+                ax.plot([row["low"], row["high"]], [place, place], color=colour, lw=2)
+            ax.plot(row["value"], place, "o", color=colour, mfc="white" if published else colour, ms=5)
+        ax.set(yticks=range(len(rows)), ylim=(longest - 0.5, -0.5), xlim=0, xlabel="NDCG@10, 95 % interval")
+        ax.set_yticklabels(list(rows), fontsize=8)
+        ax.set_title(tables.LEADERBOARDS[task])
+        ax.grid(axis="x")
+    return figure
+
+
+def draw_speed(rows: list[tuple[str, float, dict[str, float]]]) -> Figure:
+    """How many times as long as recsys_lib the other libraries take."""
+    figure, ax = plt.subplots(figsize=(9, 0.9 + 0.3 * len(rows)))
+    others = list(dict.fromkeys(name for _, _, seconds in rows for name in seconds))
+    colours = [colour for colour in COLOURS.values() if colour != COLOURS["blue"]]
+    for number, name in enumerate(others):
+        places = [place for place, (_, _, seconds) in enumerate(rows) if name in seconds]
+        times = [rows[place][2][name] / rows[place][1] for place in places]
+        marker, colour = MARKERS[number % len(MARKERS)], colours[number % len(colours)]
+        ax.plot(times, places, marker, color=colour, label=name, ms=7)
+    ax.axvline(1, color=COLOURS["blue"], lw=2)
+    ax.annotate("recsys_lib", (1, -0.6), xytext=(4, 0), textcoords="offset points", color=COLOURS["blue"])
+    ax.set(yticks=range(len(rows)), yticklabels=[what for what, _, _ in rows], ylim=(len(rows) - 0.5, -1))
+    ax.set(xscale="log", xlabel="times as long as recsys_lib (logarithmic scale)")
+    ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    ax.xaxis.set_major_formatter("{x:g}")
+    ax.xaxis.set_minor_formatter(NullFormatter())
+    ax.grid(axis="x")
+    ax.legend(loc="center left", bbox_to_anchor=(1, 0.5))
+    return figure
+
+
+def _save(figure: Figure, path: Path, checksum: str) -> None:
+    # The same input gives the same file: no date, and ids that do not come from the clock.
+    with plt.rc_context({"svg.hashsalt": "recsys", "svg.fonttype": "path"}), atomic_path(path) as temporary:
+        metadata = {"Date": None, "Description": f"made from {checksum}"}
+        figure.savefig(temporary, format="svg", metadata=metadata, facecolor="white")
+    plt.close(figure)

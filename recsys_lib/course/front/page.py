@@ -1,0 +1,177 @@
+"""README's tables, made from results/ and benchmarks/results/; `make results` and `make readme` call this.
+
+A generated part stands between `<!-- generated: NAME -->` and `<!-- end -->`; the rest is written by hand.
+"""
+
+import argparse
+import json
+import re
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from recsys_lib.course.front import charts, questions, tables
+from recsys_lib.course.notebooks import find_notebooks, read_notebook
+from recsys_lib.files import atomic_path, project_root
+from recsys_lib.judging.results import validate_results
+
+PART = re.compile(r"(<!-- generated: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
+MEBIBYTE = 2**20
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and return the exit status: 0, or 1 if there is nothing fit to be kept."""
+    parser = argparse.ArgumentParser(prog="python -m recsys_lib.course.front.page", description=__doc__)
+    parser.add_argument("command", choices=("keep", "write"), help="copy build/ to results/, or write README")
+    options = parser.parse_args(arguments)
+    root = project_root()
+    try:
+        keep_results(root) if options.command == "keep" else write_front_page(root)
+    except (ValueError, FileNotFoundError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def keep_results(root: Path, prefix: str | Path = sys.prefix) -> None:
+    """Copy the results of a whole default run from build/ to results/.
+
+    Parameters
+    ----------
+    root : Path
+        Of the project.
+    prefix : str or Path
+        The environment, whose size is noted.
+
+    Raises
+    ------
+    FileNotFoundError
+        If nothing has been run.
+    ValueError
+        If the last run was not a complete one in the default profile, or a result is not in form.
+    """
+    build, names = root / "build", [path.stem for path in find_notebooks(root / "notebooks")]
+    if not (build / "course.json").is_file():
+        raise FileNotFoundError("nothing has been run yet; first: make run")
+    run = json.loads((build / "course.json").read_text(encoding="utf-8"))
+    done = {row["notebook"]: row for row in run["notebooks"] if row["status"] == "ok"}
+    missing = [name for name in names if name not in done]
+    if run["profile"] != "default" or run["parameters"] or missing:
+        why = f"profile {run['profile']}, parameters {run['parameters']}, without {missing}"
+        raise ValueError(f"only a whole default run is kept, but the last one had: {why}; first: make run")
+    payloads = {name: json.loads((build / "results" / f"{name}.json").read_text("utf-8")) for name in names}
+    for payload in payloads.values():
+        validate_results(payload)
+    for name, payload in payloads.items():
+        _write(root / "results" / f"{name}.json", payload)
+    _write(root / "results" / "course.json", _neutral(done, names, root, Path(prefix)))
+
+
+def _neutral(done: Mapping[str, Any], names: Sequence[str], root: Path, prefix: Path) -> dict[str, Any]:
+    """Timings and sizes without more digits than another run would repeat."""
+    rows = [
+        {
+            "notebook": name,
+            "cells": done[name]["cells"],
+            "seconds": round(done[name]["seconds"]),
+            "peak_mib": 10 * round(done[name]["peak_mib"] / 10),
+        }
+        for name in names
+    ]
+    sizes = {
+        "environment_mib": 100 * round(_size(prefix) / 100),
+        "data_mib": 10 * round(_size(root / "data") / 10),
+    }
+    return {"profile": "default", "notebooks": rows, **sizes}
+
+
+def _size(folder: Path) -> float:
+    files = (path for path in folder.rglob("*") if path.is_file() and not path.is_symlink())
+    return sum(path.stat().st_size for path in files) / MEBIBYTE
+
+
+def _write(path: Path, payload: Any) -> None:
+    with atomic_path(path) as temporary:
+        temporary.write_text(json.dumps(payload, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def load_kept(root: Path) -> dict[str, Any]:
+    """Read what the front page is made of.
+
+    Returns
+    -------
+    dict
+        "results": notebook name → rows; "course": timings, None if not kept yet; "benchmarks": name →
+        payload; "titles": notebook name → its title; "glossary": list of rows as dicts.
+    """
+    kept = {path.name: path for path in sorted((root / "results").glob("[0-9][0-9]_*.json"))}
+    # Some models learn too little in a default run: a full run that is kept takes its place.
+    kept |= {path.name: path for path in (root / "results" / "full").glob("[0-9][0-9]_*.json")}
+    payloads = [json.loads(path.read_text(encoding="utf-8")) for path in kept.values()]
+    for payload in payloads:
+        validate_results(payload)
+    course = root / "results" / "course.json"
+    benchmarks = sorted((root / "benchmarks" / "results").glob("*.json"))
+    titles = {
+        path.stem: read_notebook(path).cells[0].source.splitlines()[0].partition("· ")[2]
+        for path in find_notebooks(root / "notebooks")
+    }
+    return {
+        "results": {payload["notebook"]: payload["rows"] for payload in payloads},
+        "course": json.loads(course.read_text(encoding="utf-8")) if course.is_file() else None,
+        "benchmarks": {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in benchmarks},
+        "titles": titles,
+        "glossary": tables.read_glossary(root / "data" / "glossary.csv"),
+    }
+
+
+def generated_parts(kept: Mapping[str, Any]) -> dict[str, str]:
+    """Return the text of every generated part of README, by name."""
+    makers = {
+        "notebooks": tables.notebooks_table,
+        "leaderboard_shop": tables.shop_leaderboard,
+        "leaderboard_films": tables.films_leaderboard,
+        "findings": questions.findings,
+        "chart": tables.leaderboard_chart,
+        "answers": questions.answers_table,
+        "speed": tables.speed_table,
+        "sizes": tables.sizes_table,
+        "glossary": tables.glossary_table,
+    }
+    return {name: make(kept) for name, make in makers.items()}
+
+
+def fill(text: str, parts: Mapping[str, str]) -> str:
+    """Put every part between its marks.
+
+    Raises
+    ------
+    ValueError
+        If the marks in the text are not exactly the names of the parts.
+
+    Examples
+    --------
+    >>> print(fill("a\\n<!-- generated: b -->\\nold\\n<!-- end -->", {"b": "new"}))
+    a
+    <!-- generated: b -->
+    new
+    <!-- end -->
+    """
+    found = [name for _, name, _ in PART.findall(text)]
+    if sorted(found) != sorted(parts):
+        raise ValueError(f"README marks {found}, but the generated parts are {list(parts)}")
+    return PART.sub(lambda match: f"{match[1]}{parts[match[2]]}\n{match[3]}", text)
+
+
+def write_front_page(root: Path) -> None:
+    """Write the generated parts of README.md and the charts in results/charts."""
+    kept, readme = load_kept(root), root / "README.md"
+    text = fill(readme.read_text(encoding="utf-8"), generated_parts(kept))
+    charts.draw_charts(kept, root / "results" / "charts")
+    with atomic_path(readme) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

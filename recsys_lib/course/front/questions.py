@@ -1,0 +1,90 @@
+"""The questions of the course beside its leaderboards: a simple rival, and a model, for each."""
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from recsys_lib.course.front.tables import BASELINES, NOT_YET, markdown_table, task_rows, with_interval
+
+# Rivals that need no learning, or hardly any.
+SIMPLE = re.compile(
+    r"(popular\w*( of the type)?|personal frequency|random|chance|tf-?idf( of letters)?|bm25|attributes"
+    r"|mean|global mean|base rate)( \+ logistic regression)?",
+    re.IGNORECASE,
+)
+COMPARISON = re.compile(r"^published: | against | minus ")
+HIGHER, LOWER = "higher is better", "lower is better"
+# What is asked, task, metric, its name, which way is better; then the simple rival and the model that the
+# notebook chose before it looked at the test. None: the best simple one, the best of the others.
+QUESTIONS = (
+    ("What rating will somebody give a film?", "movielens_rating", "rmse", "RMSE, stars", LOWER, None, None),
+    ("What will a household spend in four weeks?", "next_four_weeks_spend", "rmse", "RMSE, dollars", LOWER,
+     "linear regression", "network 10-100-1"),
+    ("Which products answer a shopper's words?", "search", "ndcg@10", "NDCG@10", HIGHER,
+     "TF-IDF of letters", "blend of letters and BERT"),
+    ("Will this household buy this product next month?", "purchase_intent", "roc_auc", "ROC AUC", HIGHER,
+     "personal frequency", "BERT fine-tuned + personal frequency"),
+    ("Who wants a product that nobody bought yet?", "new_products", "ndcg@10", "NDCG@10", HIGHER,
+     "attributes", "attributes + BERT fine-tuned on baskets"),
+    ("Who redeems a coupon?", "campaign_conversion", "roc_auc", "ROC AUC", HIGHER,
+     "redeemed before", "blend, calibrated"),
+    ("Whom to send it, in dollars earned?", "campaign_decision", "profit_dollars", "profit", HIGHER,
+     "redeemed before", "model, threshold"),
+    ("Who stays away for four weeks?", "churn", "roc_auc", "ROC AUC", HIGHER,
+     "visits", "logistic regression"),
+)  # fmt: skip
+
+LEADERBOARD_SENTENCES = {
+    "complete_journey_all": "The shop, all products",
+    "complete_journey_discovery": "The shop, new to the household",
+    "movielens_100k": "The films",
+}
+
+
+def answers_table(kept: Mapping[str, Any]) -> str:
+    """The other questions of the course: a simple rival, and a model of the notebook."""
+    rows = []
+    for question, task, metric, name, better, *shown in QUESTIONS:
+        found = {
+            row["model"]: (notebook, row)
+            for notebook, of_notebook in kept["results"].items()
+            for row in of_notebook
+            if (row["task"], row["metric"]) == (task, metric) and not COMPARISON.search(row["model"])
+        }
+        if not found:
+            continue
+        ranked = sorted(found, key=lambda model: found[model][1]["value"], reverse=better == HIGHER)
+        simple = [model for model in ranked if SIMPLE.fullmatch(model)]
+        rival = shown[0] if shown[0] in found else next(iter(simple), None)
+        others = [model for model in ranked if model not in simple and model != rival]
+        model = shown[1] if shown[1] in found else next(iter(others), None)
+        notebook = found[ranked[0]][0]
+        cells = [f"{one}: {with_interval(found[one][1])}" if one else "–" for one in (rival, model)]
+        link = f"[{notebook[:2]}](notebooks/{notebook}.ipynb)"
+        rows.append((f"{question} {link}", f"{name}, {better}", *cells))
+    return (
+        markdown_table(("question", "measure", "simple rival", "the model"), "llll", rows)
+        if rows
+        else NOT_YET
+    )
+
+
+def findings(kept: Mapping[str, Any]) -> str:
+    """One sentence per leaderboard: the best model here, beside what it has to beat."""
+    lines = []
+    for task, start in LEADERBOARD_SENTENCES.items():
+        models = task_rows(kept, task)
+        own = [model for model in models if model not in BASELINES and not model.startswith("published: ")]
+        rivals = [model for model in BASELINES[::-1] if model in models and model != "Random"]
+        if task != "complete_journey_all":  # habit has nothing to say about what is new
+            rivals = [model for model in rivals if model != "PersonalFrequency"]
+        rivals += [model for model in models if model.startswith("published: ")][:1]
+        if own and rivals:
+            beside = ", ".join(_quoted(model, models[model]) for model in rivals)
+            lines.append(f"- {start}: {_quoted(own[0], models[own[0]])}; beside it {beside}.")
+    return "\n".join(lines) or NOT_YET
+
+
+def _quoted(model: str, metrics: Mapping[str, Any]) -> str:
+    name = model.replace("published: ", "the best published figure, ")
+    return f"{name} {metrics['ndcg@10']['value']:.3f}"

@@ -1,0 +1,197 @@
+"""Executing one notebook in a kernel of its own, with its time, its peak memory and what went wrong."""
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import papermill
+import psutil
+from ipykernel.kernelspec import RESOURCES, get_kernel_dict
+from jupyter_client.kernelspec import KernelSpec, KernelSpecManager
+from jupyter_client.manager import AsyncKernelManager
+from nbformat import NotebookNode
+from papermill.engines import NBClientEngine, NotebookExecutionManager, papermill_engines
+from traitlets import default
+
+from recsys_lib.course.notebooks import ADDED_TAGS, code_cells, read_notebook, tags, write_notebook
+from recsys_lib.files import atomic_path
+
+MEMORY_SAMPLE_SECONDS = 0.1
+MEBIBYTE = 2**20
+
+
+class Failure(NamedTuple):
+    """What stopped a notebook: the cell (1-based, over all cells as stored; 0 if none ran) and the error."""
+
+    cell: int
+    source: str
+    message: str
+
+
+class Execution(NamedTuple):
+    """One notebook's line of the final table; `cells` are its code cells, `cells_run` those that ended."""
+
+    notebook: str
+    cells: int
+    cells_run: int
+    seconds: float
+    peak_mib: float
+    failure: Failure | None
+
+
+class _OwnKernelSpecs(KernelSpecManager):
+    """Knows one kernel: the interpreter that runs now, whatever `python3` kernels a user has installed."""
+
+    def get_kernel_spec(self, kernel_name: str) -> KernelSpec:
+        return KernelSpec(resource_dir=RESOURCES, **get_kernel_dict())
+
+
+class _OwnKernelManager(AsyncKernelManager):
+    # A kernel busy in a long computation does not answer; after Ctrl-C nobody wants to wait 5 s for it.
+    shutdown_wait_time = 2.0
+
+    @default("kernel_spec_manager")
+    def _own_kernel_specs(self) -> KernelSpecManager:
+        return _OwnKernelSpecs()
+
+
+class _SavingOnce(NBClientEngine):
+    # papermill writes the whole file before and after every cell, which takes seconds in a long notebook.
+    # After the last cell, or the one that failed, is enough: the file replaces the old one only then.
+    @classmethod
+    def execute_managed_notebook(cls, nb_man: NotebookExecutionManager, *args: Any, **kwargs: Any) -> None:
+        nb_man.save = lambda **_: None
+        try:
+            super().execute_managed_notebook(nb_man, *args, **kwargs)
+        finally:
+            del nb_man.save  # the method of the class is back; papermill calls it when all is over
+
+
+papermill_engines.register("saving_once", _SavingOnce)
+
+
+def execute_notebook(
+    source: Path, target: Path, parameters: dict[str, Any], folder: Path, progress: dict[str, Any] | bool
+) -> Execution:
+    """Execute a notebook and put the result in its place, also when a cell fails.
+
+    papermill saves with a plain open(); it gets a temporary path, which replaces `target` at the end.
+    Ctrl-C leaves `target` as it was.
+
+    Parameters
+    ----------
+    source, target : Path
+        The notebook and where its executed copy goes.
+    parameters : dict
+        Values that papermill injects after the cell tagged `parameters`; empty for the stored ones.
+    folder : Path
+        Working directory of the kernel.
+    progress : dict or bool
+        Settings of the progress bar over the cells, or False for none.
+
+    Returns
+    -------
+    Execution
+        Wall-clock seconds from starting the kernel to stopping it; peak memory in MiB.
+    """
+    error: Exception | None = None
+    start = time.perf_counter()
+    with atomic_path(target) as temporary:
+        with peak_memory() as peak_mib:
+            try:
+                papermill.execute_notebook(
+                    str(source.resolve()),
+                    str(temporary.resolve()),
+                    parameters=parameters,
+                    engine_name="saving_once",
+                    kernel_name="python3",
+                    language="python",
+                    cwd=str(folder),
+                    progress_bar=progress,
+                    kernel_manager_class=_OwnKernelManager,
+                    extra_arguments=["--log-level=50"],  # the kernel's own remarks are not the reader's
+                )
+            except Exception as problem:
+                error = problem
+        seconds = time.perf_counter() - start
+        if error and not temporary.stat().st_size:  # papermill refused it before starting a kernel
+            raise error
+        executed = _name_paths(read_notebook(temporary), source, target, temporary)
+    cells = [cell for cell in code_cells(executed) if not ADDED_TAGS & set(tags(cell))]
+    failure = _failure(executed, error) if error else None
+    cells_run = len(cells) if failure is None else _finished(cells)
+    return Execution(source.stem, len(cells), cells_run, seconds, peak_mib(), failure)
+
+
+@contextmanager
+def peak_memory(interval: float = MEMORY_SAMPLE_SECONDS) -> Iterator[Callable[[], float]]:
+    """Watch the memory of the processes started inside the block.
+
+    Every `interval` seconds a thread adds up the resident memory of all child processes (the kernel and
+    whatever it starts) that did not exist before. Memory shared between them counts once per process, and
+    a peak shorter than the interval can be missed.
+
+    Yields
+    ------
+    callable
+        Returns the highest sum seen so far, in MiB.
+    """
+    runner = psutil.Process()
+    before = {child.pid for child in runner.children(recursive=True)}
+    stop, highest = threading.Event(), [0]
+
+    def watch() -> None:
+        while not stop.wait(interval):
+            highest[0] = max(highest[0], _resident_bytes(runner, before))
+
+    thread = threading.Thread(target=watch, daemon=True)
+    thread.start()
+    try:
+        yield lambda: highest[0] / MEBIBYTE
+    finally:
+        stop.set()
+        thread.join()
+
+
+def _resident_bytes(runner: psutil.Process, before: set[int]) -> int:
+    own_command, total = runner.cmdline(), 0
+    for child in runner.children(recursive=True):
+        try:
+            # Between fork and exec a child is a copy of the runner: its memory is not the notebook's. The
+            # command is read first, so that what follows belongs to the new program.
+            if child.pid not in before and child.cmdline() != own_command:
+                total += child.memory_info().rss
+        except psutil.Error:  # it ended meanwhile
+            continue
+    return total
+
+
+def _name_paths(executed: NotebookNode, source: Path, target: Path, temporary: Path) -> NotebookNode:
+    # papermill recorded the temporary path, which is about to vanish.
+    executed.metadata.setdefault("papermill", {}).update(input_path=source.name, output_path=target.name)
+    write_notebook(executed, temporary)
+    return executed
+
+
+def _finished(cells: list[NotebookNode]) -> int:
+    started = [cell for cell in cells if cell.metadata.get("papermill", {}).get("start_time")]
+    return max(len(started) - 1, 0)
+
+
+def _failure(executed: NotebookNode, error: Exception) -> Failure:
+    # The number counts the cells as they are stored, without those that papermill put between them.
+    number, last = 0, Failure(0, "", "")
+    for cell in executed.cells:
+        number += not ADDED_TAGS & set(tags(cell))
+        if cell.cell_type != "code":
+            continue
+        for output in cell.outputs:
+            if output.output_type == "error":
+                return Failure(number, cell.source, "\n".join(output.traceback))
+        if cell.metadata.get("papermill", {}).get("start_time"):
+            last = Failure(number, cell.source, "")
+    # No cell holds an error: the kernel died in the last cell that began, or never started.
+    return last._replace(message=f"{type(error).__name__}: {error}")

@@ -1,0 +1,1 @@
+"""Who competes on what, and how it came out."""

@@ -1,0 +1,105 @@
+"""Checksums of things in memory and of the code itself: what a stored result depends on."""
+
+from __future__ import annotations
+
+import ast
+import functools
+import hashlib
+from collections.abc import Mapping
+from dataclasses import is_dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy.sparse import issparse
+
+from recsys_lib.data import Interactions
+from recsys_lib.recommenders.shared.storage import settings_of
+
+# A change in one of these changes what models compute, or may.
+CODE = ("data", "recommenders", "scoring")
+PACKAGES = ("numpy", "scipy", "scikit-learn", "torch")
+
+
+def fingerprint(*things: Any) -> str:
+    """Return a checksum that differs as soon as one of the things does.
+
+    Parameters
+    ----------
+    *things
+        Numbers, strings, None, arrays, sparse matrices, Series, Index, Interactions, dataclasses such as
+        recommenders (their settings and device, nothing fitted), and lists, tuples and dicts of all these.
+
+    Returns
+    -------
+    str
+        64 hexadecimal digits.
+
+    Raises
+    ------
+    TypeError
+        For anything else: a thing whose content is not seen must not pass as equal.
+
+    Examples
+    --------
+    >>> fingerprint([1, 2]) == fingerprint([1, 2]), fingerprint([1, 2]) == fingerprint([12])
+    (True, False)
+    """
+    digest = hashlib.sha256()
+    for thing in things:
+        _absorb(digest, thing)
+    return digest.hexdigest()
+
+
+@functools.cache
+def code_version() -> str:
+    """Return a checksum of the source of models and data, with the versions of what computes for them."""
+    digest = hashlib.sha256()
+    for path in sorted(path for name in CODE for path in (Path(__file__).parent.parent / name).rglob("*.py")):
+        digest.update(path.name.encode() + source_checksum(path.read_text(encoding="utf-8")).encode())
+    for name in PACKAGES:
+        digest.update(f"{name}={version(name)}".encode())
+    return digest.hexdigest()
+
+
+def source_checksum(source: str) -> str:
+    """Return a checksum of Python code that a comment or a line break does not change.
+
+    Examples
+    --------
+    >>> source_checksum("a = 1  # one") == source_checksum("a=1")
+    True
+    >>> source_checksum("a = 1") == source_checksum("a = 2")
+    False
+    """
+    return hashlib.sha256(ast.dump(ast.parse(source)).encode()).hexdigest()
+
+
+def _absorb(digest: Any, thing: Any) -> None:
+    # Type and size go first, so that what follows cannot be read in two ways.
+    if thing is None or isinstance(thing, bool | int | float | str | np.generic):
+        text = f"{type(thing).__name__}:{thing!r};"
+        digest.update(f"{len(text)}:{text}".encode())
+    elif isinstance(thing, np.ndarray) and thing.dtype != object:
+        digest.update(f"array:{thing.dtype}:{thing.shape};".encode())
+        digest.update(np.ascontiguousarray(thing).view(np.uint8))
+    elif issparse(thing):
+        _absorb(digest, [thing.shape, thing.indptr, thing.indices, thing.data])
+    elif isinstance(thing, pd.Series | pd.Index):
+        _absorb(digest, pd.util.hash_pandas_object(thing).to_numpy())
+    elif isinstance(thing, Interactions):
+        events = thing.events
+        columns = None if events is None else [events[name].to_numpy() for name in events]
+        _absorb(digest, [thing.matrix, thing.users, thing.items, columns])
+    elif is_dataclass(thing):
+        _absorb(digest, [type(thing).__name__, settings_of(thing), getattr(thing, "device", None)])
+    elif isinstance(thing, Mapping):
+        _absorb(digest, [[name, value] for name, value in thing.items()])
+    elif isinstance(thing, list | tuple):
+        digest.update(f"{len(thing)} things;".encode())
+        for part in thing:
+            _absorb(digest, part)
+    else:
+        raise TypeError(f"no checksum for a {type(thing).__name__}")

@@ -1,0 +1,183 @@
+"""What contenders recommend and what it cost: fitted once, stored, judged the same way everywhere."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import time
+import warnings
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
+
+from recsys_lib.files import atomic_path, project_root
+from recsys_lib.judging.benchmark import PUBLISHED, Benchmark
+from recsys_lib.judging.contenders import Contender
+from recsys_lib.judging.fingerprint import code_version, fingerprint
+from recsys_lib.judging.memory import extra_memory
+from recsys_lib.judging.results import result_row
+from recsys_lib.metrics import bootstrap_interval, catalogue_metrics, ranking_metrics
+from recsys_lib.recommenders import Recommender
+from recsys_lib.recommenders.shared.arrays import on_host
+
+LENGTH = 100  # items kept of every list
+VERSION = 1  # raise it when stored lists of before would be read wrongly
+METRICS = ("ndcg", "map", "precision", "recall", "mrr")
+
+
+class Ranked(NamedTuple):
+    """The lists of one contender.
+
+    Attributes
+    ----------
+    ids : dict of str to int32 array, shape (n_users, at most 100)
+        By task, best first; empty slots hold −1.
+    fit_seconds : float
+    recommend_seconds : dict of str to float
+        By task: for a hundred items for every user.
+    memory_mib : float
+        How much the process grew at most while fitting and recommending, the interactions not counted.
+    """
+
+    ids: dict[str, np.ndarray]
+    fit_seconds: float
+    recommend_seconds: dict[str, float]
+    memory_mib: float
+
+
+def fit_and_rank(
+    contender: Contender, benchmark: Benchmark, folder: str | Path | None = None
+) -> tuple[Recommender, Ranked]:
+    """Fit a contender, list items for every user in each of its tasks, and store the lists.
+
+    Parameters
+    ----------
+    contender : Contender
+    benchmark : Benchmark
+    folder : str or Path, optional
+        Where lists are kept; by default `$RECSYS_LISTS`, else build/lists of the project.
+
+    Returns
+    -------
+    (Recommender, Ranked)
+        The fitted model and its lists.
+    """
+    length = min(LENGTH, benchmark.split.train.n_items)
+    ids, seconds = {}, {}
+    with extra_memory() as grown:
+        start = time.perf_counter()
+        model = contender.model.fit(benchmark.split.train, **contender.extra)
+        fit_seconds = time.perf_counter() - start
+        for task in contender.tasks:
+            start = time.perf_counter()
+            best = model.recommend(k=length, exclude_seen=benchmark.tasks[task].exclude_seen)
+            ids[task] = on_host(best.ids).astype(np.int32)
+            seconds[task] = time.perf_counter() - start
+    ranked = Ranked(ids, fit_seconds, seconds, grown())
+    key = _key(contender, benchmark)
+    costs = {"fit_seconds": fit_seconds, "recommend_seconds": seconds, "memory_mib": ranked.memory_mib}
+    stamp = {"key": key, "sha256": fingerprint(ids), **costs}
+    with atomic_path(_path(contender, benchmark, key, folder)) as temporary:
+        save_file(ids, temporary, metadata={"stamp": json.dumps(stamp)})
+    return model, ranked
+
+
+def ranked_lists(contender: Contender, benchmark: Benchmark, folder: str | Path | None = None) -> Ranked:
+    """Return a contender's lists: the stored ones, or, where there are none, those of a fresh fit.
+
+    Stored lists are used only if they were made from the same interactions, settings, extra input, device,
+    code and package versions, and their checksum holds. A damaged file is made anew, with a warning.
+
+    Parameters
+    ----------
+    contender, benchmark, folder
+        As in `fit_and_rank`.
+
+    Returns
+    -------
+    Ranked
+    """
+    key = _key(contender, benchmark)
+    path = _path(contender, benchmark, key, folder)
+    if path.is_file():
+        try:
+            return _read(path, key, contender)
+        except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
+            warnings.warn(f"{path.name} is damaged ({error}); its lists are made anew", stacklevel=2)
+    return fit_and_rank(contender, benchmark, folder)[1]
+
+
+def judge(
+    name: str, ranked: Ranked, benchmark: Benchmark, *, k: int = 10, resamples: int = 1000, seed: int = 0
+) -> tuple[list[dict[str, Any]], dict[str, dict[str, np.ndarray]]]:
+    """Measure a contender's lists in every task they were made for.
+
+    Parameters
+    ----------
+    name : str
+        Of the rows' model.
+    ranked : Ranked
+    benchmark : Benchmark
+    k : int
+    resamples, seed : int
+        Of the bootstrap over users.
+
+    Returns
+    -------
+    rows : list of dict
+        Rows of results: each metric with its interval, `coverage`, `novelty`, `gini`, seconds and memory.
+    per_user : dict of str to dict of str to float array, shape (n_users,)
+        By task and metric; NaN for users with nothing to find.
+    """
+    rows, per_user = [], {}
+    for task, ids in ranked.ids.items():
+        values = ranking_metrics(ids, benchmark.tasks[task].relevant, k=k, per_user=True)
+        for metric in METRICS:
+            interval = bootstrap_interval(values[metric], n_resamples=resamples, seed=seed)
+            rows.append(result_row(task, name, f"{metric}@{k}", *interval))
+        about = catalogue_metrics(ids[:, :k], benchmark.split.train)
+        plain = {
+            **{f"{metric}@{k}": value for metric, value in about.items()},
+            "fit_seconds": ranked.fit_seconds,
+            "recommend_seconds": ranked.recommend_seconds[task],
+            "memory_mib": ranked.memory_mib,
+        }
+        rows += [result_row(task, name, metric, value, n=len(ids)) for metric, value in plain.items()]
+        per_user[task] = values
+    return rows, per_user
+
+
+def published_rows(benchmark: Benchmark) -> list[dict[str, Any]]:
+    """Rows of results for published figures on the same split, each marked as "published: NAME"."""
+    n_users = benchmark.split.train.n_users
+    return [
+        result_row(task, f"published: {name}", metric, value, n=n_users)
+        for task in benchmark.tasks
+        if task in PUBLISHED
+        for (name, metric), value in PUBLISHED[task].stack().items()
+    ]
+
+
+def _read(path: Path, key: str, contender: Contender) -> Ranked:
+    with safe_open(path, framework="numpy") as file:
+        stamp = json.loads(file.metadata()["stamp"])
+        ids = {task: file.get_tensor(task) for task in contender.tasks}
+    if stamp["key"] != key or stamp["sha256"] != fingerprint(ids):
+        raise ValueError("its checksum differs")
+    return Ranked(ids, stamp["fit_seconds"], stamp["recommend_seconds"], stamp["memory_mib"])
+
+
+def _path(contender: Contender, benchmark: Benchmark, key: str, folder: str | Path | None) -> Path:
+    folder = Path(folder or os.environ.get("RECSYS_LISTS") or project_root() / "build" / "lists")
+    name = re.sub(r"[^a-z0-9]+", "_", f"{benchmark.name} {contender.name}".lower())
+    return folder / f"{name}-{key[:16]}.safetensors"
+
+
+def _key(contender: Contender, benchmark: Benchmark) -> str:
+    """Checksum of everything the lists depend on."""
+    seen = [benchmark.tasks[task].exclude_seen for task in contender.tasks]
+    return fingerprint(VERSION, LENGTH, list(contender), seen, benchmark.split.train, code_version())

@@ -1,0 +1,1 @@
+"""Networks by hand: every gradient derived and checked."""

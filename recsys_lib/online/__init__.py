@@ -1,0 +1,1 @@
+"""What happens after the list is shown: clicks, and tests of two arms."""

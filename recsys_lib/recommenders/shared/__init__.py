@@ -1,0 +1,1 @@
+"""What a model is made of. Read `base` before you write one."""

@@ -1,0 +1,150 @@
+"""Results have one form, and nothing else can be saved."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from recsys_lib.judging.results import load_results, result_row, results_table, save_results, validate_results
+
+NAME = "03_recommenders"
+
+
+def row(**changes: Any) -> dict[str, Any]:
+    good = {
+        "task": "search",
+        "model": "TF-IDF",
+        "metric": "ndcg@10",
+        "value": 0.5,
+        "low": 0.4,
+        "high": 0.6,
+        "n": 9,
+    }
+    return {**good, "low": 0.4, "high": 0.6, **changes}
+
+
+def test_what_is_saved_is_loaded_again_in_the_agreed_form(tmp_path: Path) -> None:
+    rows = [
+        result_row(
+            "movielens_100k", "EASE", "ndcg@10", np.float32(0.5), np.float64(0.25), 0.75, n=np.int16(943)
+        ),
+        result_row("movielens_100k", "published: BiVAE", "ndcg@10", 0.475, n=943),
+    ]
+    path = save_results(NAME, "smoke", 42, 1.23456, rows, folder=tmp_path)
+    assert path == tmp_path / "03_recommenders.json"
+    assert json.loads(path.read_text()) == {
+        "notebook": NAME,
+        "profile": "smoke",
+        "seed": 42,
+        "seconds": 1.235,
+        "rows": [
+            {
+                "task": "movielens_100k",
+                "model": "EASE",
+                "metric": "ndcg@10",
+                "value": 0.5,
+                "low": 0.25,
+                "high": 0.75,
+                "n": 943,
+            },
+            {
+                "task": "movielens_100k",
+                "model": "published: BiVAE",
+                "metric": "ndcg@10",
+                "value": 0.475,
+                "low": None,
+                "high": None,
+                "n": 943,
+            },
+        ],
+    }
+    assert load_results(NAME, folder=tmp_path)["rows"] == rows
+
+
+def test_the_folder_comes_from_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RECSYS_RESULTS", str(tmp_path / "elsewhere"))
+    save_results(NAME, "default", 0, 0, [row()])
+    assert load_results(NAME)["rows"] == [row()]
+    assert (tmp_path / "elsewhere" / "03_recommenders.json").is_file()
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"value": float("nan")}, "value must be a finite number, got nan"),
+        ({"value": float("inf")}, "value must be a finite number"),
+        ({"value": "0.5"}, "value must be a finite number, got '0.5'"),
+        ({"value": True}, "value must be a finite number, got True"),
+        ({"value": None}, "value must be a finite number"),
+        ({"low": float("nan")}, "low and high must be finite"),
+        ({"low": None}, "both low and high or neither"),
+        ({"high": None}, "both low and high or neither"),
+        ({"value": 0.61}, "low ≤ value ≤ high"),
+        ({"value": 0.39}, "low ≤ value ≤ high"),
+        ({"low": 0.6, "high": 0.4}, "low ≤ value ≤ high"),
+        ({"task": "Complete Journey"}, "task must be lower case"),
+        ({"metric": "NDCG@10"}, "metric must be lower case"),
+        ({"metric": "ndcg@"}, "metric must be lower case"),
+        ({"model": ""}, "model must be a name"),
+        ({"model": " EASE"}, "model must be a name"),
+        ({"n": 0}, "n must be an integer ≥ 1"),
+        ({"n": 9.0}, "n must be an integer ≥ 1"),
+        ({"extra": 1}, "exactly the fields"),
+    ],
+)
+def test_a_bad_row_is_refused_and_named(changes: dict[str, Any], message: str, tmp_path: Path) -> None:
+    rows = [row(model="good"), row(**changes)]
+    with pytest.raises(ValueError, match=f"row 1.*{message}"):
+        save_results(NAME, "smoke", 0, 1.0, rows, folder=tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_interval_may_miss_its_value_by_rounding_only() -> None:
+    third = 0.1 + 0.2  # 0.30000000000000004
+    assert result_row("search", "a", "mrr", third, 0.1, 0.3, n=1)["high"] == 0.3
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"notebook": "recommenders"}, "notebook must be a name"),
+        ({"profile": "fast"}, "profile must be one of"),
+        ({"seed": None}, "seed must be an integer"),
+        ({"seconds": -1}, "seconds must be"),
+        ({"rows": []}, "at least one row"),
+        ({"rows": [row(), row()]}, "row 1 repeats .* of row 0"),
+        ({"date": "today"}, "exactly the fields"),
+    ],
+)
+def test_a_bad_payload_is_refused(changes: dict[str, Any], message: str) -> None:
+    good = {"notebook": NAME, "profile": "smoke", "seed": 0, "seconds": 1.0, "rows": [row()]}
+    validate_results(good)
+    with pytest.raises(ValueError, match=message):
+        validate_results({**good, **changes})
+
+
+def test_missing_and_damaged_files_are_explained(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match='make run NOTEBOOKS="03"'):
+        load_results(NAME, folder=tmp_path)
+    (tmp_path / "03_recommenders.json").write_text('{"rows": NaN}')
+    with pytest.raises(ValueError, match=r"03_recommenders\.json: .*exactly the fields"):
+        load_results(NAME, folder=tmp_path)
+
+
+def test_the_table_keeps_the_order_and_shows_intervals_as_text() -> None:
+    rows = [
+        row(model="popularity", low=None, high=None, value=0.25),
+        row(model="EASE"),
+        row(model="EASE", metric="fit_seconds", value=1.5, low=None, high=None),
+    ]
+    table = results_table(rows, digits=2, approximate=["EASE"])
+    assert list(table.index) == ["popularity", "EASE"]
+    assert list(table.columns) == ["ndcg@10", "fit_seconds"]
+    assert table.to_numpy().tolist() == [["0.25", "–"], ["≈0.50 [≈0.40, ≈0.60]", "1.50 s"]]
+
+
+def test_the_table_of_several_tasks_names_them() -> None:
+    table = results_table([row(), row(task="churn")])
+    assert list(table.index) == [("search", "TF-IDF"), ("churn", "TF-IDF")]

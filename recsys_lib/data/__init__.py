@@ -10,7 +10,7 @@ from recsys_lib.data.complete_journey import (
     load_table,
 )
 from recsys_lib.data.households import household_view, promotion_flags
-from recsys_lib.data.interactions import Interactions, Split, discovery
+from recsys_lib.data.interactions import Interactions, Split, discovery, names_of
 from recsys_lib.data.movielens import MovieLens, load_movielens_100k
 from recsys_lib.data.own_data import load_interactions
 from recsys_lib.data.prepared import prepared_households, prepared_lines

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -114,6 +114,14 @@ class Interactions:
         """Return the column of each item id, −1 where the id is unknown (int64)."""
         return self.items.get_indexer(pd.Index(ids))
 
+    def user_names(self, positions: Any) -> np.ndarray:
+        """Return the user ids at some positions; see `names_of`."""
+        return names_of(self.users, positions)
+
+    def item_names(self, positions: Any) -> np.ndarray:
+        """Return the item ids at some positions, such as those of a ranked list; see `names_of`."""
+        return names_of(self.items, positions)
+
     def to_frame(self) -> pd.DataFrame:
         """Return one row per (user, item) pair, with columns `user`, `item`, `value`."""
         pairs = self.matrix.tocoo()
@@ -153,6 +161,40 @@ def discovery(split: Split) -> csr_array:
     new.eliminate_zeros()
     new.sort_indices()
     return new
+
+
+def names_of(ids: pd.Index, positions: Any) -> np.ndarray:
+    """Return the ids at some positions, None at the empty places of a list.
+
+    Plain indexing, `ids[positions]`, would name the last id there: −1 counts from the end.
+
+    Parameters
+    ----------
+    ids : pandas.Index
+    positions : array or tensor of integers, on any device and of any shape
+        −1 is an empty place.
+
+    Returns
+    -------
+    np.ndarray of object, shape of `positions`
+
+    Examples
+    --------
+    >>> names_of(pd.Index(["bread", "milk"]), [[1, 0], [0, -1]]).tolist()
+    [['milk', 'bread'], ['bread', None]]
+    """
+    places = np.asarray(positions.cpu() if hasattr(positions, "cpu") else positions)
+    if places.size and places.dtype.kind not in "iu":
+        raise ValueError(f"positions must be integers, got {places.dtype}")
+    bad = (places < -1) | (places >= len(ids))
+    if bad.any():
+        raise ValueError(
+            f"positions go from 0 to {len(ids) - 1}, and −1 is an empty place; got {places[bad][0]}"
+        )
+    names = np.full(places.shape, None, object)
+    filled = places >= 0
+    names[filled] = ids[places[filled].astype(np.int64)].to_numpy(object)
+    return names
 
 
 def check_columns(frame: pd.DataFrame, names: list[str]) -> None:

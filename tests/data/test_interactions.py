@@ -1,6 +1,7 @@
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -51,6 +52,36 @@ def test_positions_of_unknown_ids_are_minus_one():
     made = Interactions.from_frame(FRAME, "who", "what")
     assert made.user_positions(["b", "nobody"]).tolist() == [1, -1]
     assert made.item_positions([3, 4]).tolist() == [0, -1]
+
+
+@pytest.mark.parametrize("kind", [list, np.array, torch.tensor])
+def test_an_empty_place_has_no_name(kind):
+    made = Interactions.from_frame(FRAME, "who", "what")
+    names = made.item_names(kind([[1, 0], [0, -1]]))
+    assert names.dtype == object
+    assert names.tolist() == [[7, 3], [3, None]]
+    assert made.user_names(kind([-1, 1])).tolist() == [None, "b"]
+
+
+@pytest.mark.parametrize("nothing", [[], np.empty((0, 3), np.int64), np.full((2, 3), -1)])
+def test_no_positions_have_no_names(nothing):
+    names = Interactions.from_frame(FRAME, "who", "what").item_names(nothing)
+    assert names.shape == np.shape(nothing)
+    assert not names.any()
+
+
+@pytest.mark.parametrize(
+    ("positions", "message"),
+    [
+        ([0, 2], "positions go from 0 to 1, and −1 is an empty place; got 2"),
+        ([[-2]], "got -2"),
+        ([0.0], "must be integers, got float64"),
+        ([True], "must be integers, got bool"),
+    ],
+)
+def test_other_positions_have_no_names(positions, message):
+    with pytest.raises(ValueError, match=message):
+        Interactions.from_frame(FRAME, "who", "what").item_names(positions)
 
 
 def test_the_frame_is_left_as_it_was():

@@ -47,8 +47,9 @@ def rank_factors(
         buffer = np.empty(max_scores, dtype)
         block = np.ascontiguousarray(queries[task.queries], dtype)
         exclusion = _Seen.of(seen, task, order)
-        rank = _rank_in_order if order is None else _rank_by_norm
-        return rank(block, items, k, exclusion, buffer, task, order)
+        if order is None:
+            return _rank_in_order(block, items, k, exclusion, buffer, task)
+        return _rank_by_norm(block, items, k, exclusion, buffer, task, order)
 
     n_block, max_scores = _block_shape(len(queries), k, dtype, max_bytes, n_workers)
     tasks = _tasks(len(queries), len(items), n_block, n_workers, split_items=order is None)
@@ -79,13 +80,7 @@ def rank_scores(
 
 
 def _rank_in_order(
-    queries: np.ndarray,
-    items: np.ndarray,
-    k: int,
-    exclusion: _Seen,
-    buffer: np.ndarray,
-    task: Task,
-    _order: None,
+    queries: np.ndarray, items: np.ndarray, k: int, exclusion: _Seen, buffer: np.ndarray, task: Task
 ) -> np.ndarray:
     """All items of the task, in ascending order of ids."""
     n_queries = len(queries)
@@ -100,9 +95,7 @@ def _rank_in_order(
         short = np.flatnonzero((best.worst == -np.inf) & (guess > -np.inf))
         if len(short):
             again = exclusion.keep(short, n_queries)
-            keys[short] = _rank_in_order(
-                queries[short], items, k, again, buffer, replace(task, guess=False), None
-            )
+            keys[short] = _rank_in_order(queries[short], items, k, again, buffer, replace(task, guess=False))
     return keys
 
 
@@ -142,9 +135,12 @@ def _rank_by_norm(
 
 
 def _multiply(items: np.ndarray, queries: np.ndarray, block: np.ndarray) -> None:
-    """Write the scores of some items into the first rows of the block."""
-    multiply = workers.product() if block.dtype == np.float32 else workers.numpy_product
-    multiply(items.astype(block.dtype, copy=False), queries.T, block[: len(items)])
+    """Write the scores of some items into the first rows of the block.
+
+    By NumPy's product, always: its last digits may differ from torch's, and a choice by the clock would make
+    them differ between two runs.
+    """
+    np.matmul(items.astype(block.dtype, copy=False), queries.T, out=block[: len(items)])
 
 
 def _guess(

@@ -1,24 +1,21 @@
-"""Work on the host: which library multiplies, how many threads."""
+"""Work on the host: how many threads, and how tasks are shared out to them."""
 
 from __future__ import annotations
 
 import functools
 import os
 import threading
-import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from itertools import pairwise
 from typing import TypeVar
 
-import numpy as np
 import torch
 from threadpoolctl import ThreadpoolController
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
-Product = Callable[[np.ndarray, np.ndarray, np.ndarray], object]
 
 _lock = threading.Lock()
 _inside = 0  # calls under way; the first one saves the settings, the last one restores them
@@ -60,7 +57,6 @@ def single_threaded() -> Iterator[None]:
 def run(function: Callable[[Task], Result], tasks: Sequence[Task], workers: int) -> list[Result]:
     """Call the function on every task, one thread per worker; results in the order of the tasks."""
     with single_threaded():
-        product()  # measured while nothing else runs
         if len(tasks) < 2 or workers == 1:
             return [function(task) for task in tasks]
         with ThreadPoolExecutor(workers) as pool:
@@ -77,35 +73,3 @@ def even_slices(total: int, parts: int) -> list[slice]:
 def _controller() -> ThreadpoolController:
     # Finding the loaded libraries takes milliseconds, setting their threads takes microseconds.
     return ThreadpoolController().select(user_api="blas")
-
-
-@functools.cache
-def product() -> Product:
-    """The faster of NumPy's and torch's float32 product on one thread, measured once per process.
-
-    Call it inside `single_threaded`. torch is chosen only where it is clearly faster, so that noise does not
-    make the last digits of scores differ from one run to the next.
-    """
-    generator = np.random.default_rng(0)
-    left, right = generator.random((1024, 64), np.float32), generator.random((256, 64), np.float32).T
-    out = np.empty((1024, 256), np.float32)
-    seconds = {}
-    for candidate in (numpy_product, _torch_product):
-        times = []
-        for _ in range(4):  # the first call is a warm-up; the fastest is the least disturbed
-            start = time.perf_counter()
-            candidate(left, right, out)
-            times.append(time.perf_counter() - start)
-        seconds[candidate] = min(times)
-    return _torch_product if seconds[_torch_product] < 0.8 * seconds[numpy_product] else numpy_product
-
-
-def numpy_product(left: np.ndarray, right: np.ndarray, out: np.ndarray) -> None:
-    """NumPy's product, written into `out`."""
-    np.matmul(left, right, out=out)
-
-
-def _torch_product(left: np.ndarray, right: np.ndarray, out: np.ndarray) -> None:
-    if not left.flags.writeable or min(left.strides) < 0:  # torch takes neither
-        return numpy_product(left, right, out)
-    torch.matmul(torch.from_numpy(left), torch.from_numpy(right), out=torch.from_numpy(out))

@@ -339,15 +339,6 @@ def test_thread_settings_are_restored(factors, monkeypatch):
         torch.set_num_threads(before_test)
 
 
-def test_both_products_give_the_same_ranking(factors, monkeypatch):
-    for product in (host.workers.numpy_product, host.workers._torch_product):
-        monkeypatch.setattr(host.workers, "product", lambda product=product: product)
-        assert_ranked(top_k(*factors, 10), brute_force(*factors, 10))
-        assert_ranked(
-            top_k(*(x[::-1, ::-1] for x in factors), 10), brute_force(*(x[::-1] for x in factors), 10)
-        )
-
-
 def test_inputs_are_not_changed(factors):
     copies = [x.copy() for x in factors]
     top_k(*factors, 5)

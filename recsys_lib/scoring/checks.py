@@ -15,17 +15,11 @@ _FLOATS = (np.float16, np.float32, np.float64, torch.float16, torch.bfloat16, to
 _MAX_ITEMS = 2**31 - 1  # an id shares one 64-bit key with its score
 
 
-def check_k(k: int) -> int:
-    """Return k as an int, or raise."""
-    if isinstance(k, bool | np.bool_) or not isinstance(k, Integral) or k < 1:
-        raise ValueError(f"k must be an integer of at least 1, got {k!r}")
-    return int(k)
-
-
-def check_max_bytes(max_bytes: int | None) -> None:
-    """Raise unless the memory bound is None or positive."""
-    if max_bytes is not None and max_bytes < 1:
-        raise ValueError(f"max_bytes must be positive, got {max_bytes}")
+def check_count(**values: int) -> None:
+    """Raise a ValueError that names the first value that is not a whole number of at least 1."""
+    for name, value in values.items():
+        if isinstance(value, bool | np.bool_) or not isinstance(value, Integral) or value < 1:
+            raise ValueError(f"{name} must be a whole number of at least 1, got {value!r}")
 
 
 def check_floats(name: str, values: Array) -> None:
@@ -71,19 +65,37 @@ def check_exclude(exclude: object, shape: tuple[int, int]) -> csr_array | None:
     return seen
 
 
-def resolve_device(device: str | torch.device | None, values: Array) -> torch.device:
-    """Say where to compute: tensors stay where they are, arrays go where they are sent."""
-    if isinstance(values, torch.Tensor):
-        if device not in (None, "auto"):
-            wanted = torch.device(device)
-            same_type = wanted.type == values.device.type
-            if not same_type or wanted.index not in (None, values.device.index):
-                raise ValueError(f"the tensors are on device {values.device}, not {wanted}: move them first")
-        return values.device
+def resolve_device(device: str | torch.device) -> torch.device:
+    """Return the device that a name stands for; "auto" is an accelerator if there is one, else the host.
+
+    Raises
+    ------
+    ValueError
+        If there is no such device, or none on this machine.
+    """
     if device == "auto":
-        found = torch.accelerator.current_accelerator(check_available=True)
-        return torch.device("cpu") if found is None else found
-    return torch.device("cpu" if device is None else device)
+        return torch.accelerator.current_accelerator(check_available=True) or torch.device("cpu")
+    try:
+        found = torch.device(device)
+    except (RuntimeError, TypeError) as error:
+        raise ValueError(f"device must be 'auto', 'cpu', 'cuda' or 'mps', got {device!r}") from error
+    try:
+        torch.empty(0, device=found)  # no backend says beforehand whether this will work
+    except (AssertionError, ImportError, RuntimeError) as error:
+        reason = str(error).splitlines()[0].split(". ")[0]
+        raise ValueError(f"device {str(device)!r} is not available here: {reason}") from error
+    return found
+
+
+def device_of(values: Array, device: str | torch.device | None) -> torch.device:
+    """Say where to compute: tensors stay where they are, arrays go where they are sent."""
+    if not isinstance(values, torch.Tensor):
+        return resolve_device("cpu" if device is None else device)
+    if device not in (None, "auto"):
+        wanted = resolve_device(device)
+        if wanted.type != values.device.type or wanted.index not in (None, values.device.index):
+            raise ValueError(f"the tensors are on device {values.device}, not {wanted}: move them first")
+    return values.device
 
 
 def check_values(queries: Array, items: Array) -> None:

@@ -85,10 +85,9 @@ def top_k(
     >>> best.ids.tolist(), best.scores.tolist()
     ([[1, 0]], [[3.0, 1.0]])
     """
-    k = checks.check_k(k)
-    checks.check_max_bytes(max_bytes)
+    k = _check_counts(k, max_bytes)
     checks.check_factors(queries, items)
-    place = checks.resolve_device(device, queries)
+    place = checks.device_of(queries, device)
     seen = checks.check_exclude(exclude, (queries.shape[0], items.shape[0]))
     if isinstance(queries, np.ndarray):
         if check_finite:
@@ -153,8 +152,7 @@ def top_k_blocks(
     >>> top_k_blocks(lambda rows: scores[rows], 2, 3, k=2).ids.tolist()
     [[1, 2], [0, 2]]
     """
-    k = checks.check_k(k)
-    checks.check_max_bytes(max_bytes)
+    k = _check_counts(k, max_bytes)
     seen = checks.check_exclude(exclude, (n_queries, n_items))
     results = []
     for rows in accelerator.blocks_of(n_queries, n_items, max_bytes):
@@ -172,6 +170,13 @@ def top_k_blocks(
         return TopK(np.empty((0, k), np.int64), np.empty((0, k), np.float32))
     join = torch.cat if isinstance(results[0].ids, torch.Tensor) else np.concatenate
     return TopK(*(join(parts) for parts in zip(*results, strict=True)))
+
+
+def _check_counts(k: int, max_bytes: int | None) -> int:
+    checks.check_count(k=k)
+    if max_bytes is not None:
+        checks.check_count(max_bytes=max_bytes)
+    return int(k)  # NumPy's small integers would overflow in what is computed from it
 
 
 def _rank_block(block: Array, k: int, seen: object | None, first_query: int) -> TopK:

@@ -1,5 +1,6 @@
 """The contract of `top_k` and `top_k_blocks`, corner by corner, against brute force."""
 
+import re
 import threading
 
 import numpy as np
@@ -10,6 +11,7 @@ from scoring_oracle import assert_ranked, brute_force, rank
 from threadpoolctl import threadpool_info
 
 from recsys_lib.scoring import TopK, host, norms, top_k, top_k_blocks
+from recsys_lib.scoring.checks import check_count, resolve_device
 
 
 def whole_numbers(seed, *shape, dtype=np.float32, low=-3, high=4):
@@ -74,10 +76,16 @@ def test_widths_must_match(factors):
         top_k(factors[0][:, :4], factors[1], 2)
 
 
-@pytest.mark.parametrize("k", [0, -1, 2.0, True, "3"])
+@pytest.mark.parametrize("k", [0, -1, 2.0, 2.5, True, "3", np.float32(2)])
 def test_k_below_one_or_not_an_integer_is_refused(factors, k):
-    with pytest.raises(ValueError, match="k must be an integer of at least 1"):
+    with pytest.raises(ValueError, match=re.escape(f"k must be a whole number of at least 1, got {k!r}")):
         top_k(*factors, k)
+
+
+def test_counts_are_refused_by_name():
+    check_count(factors=np.int8(1), epochs=3)
+    with pytest.raises(ValueError, match=r"epochs must be a whole number of at least 1, got 2\.5"):
+        check_count(factors=1, epochs=2.5, rounds=0)
 
 
 @pytest.mark.parametrize("dtype", [np.int64, np.int32, bool, np.complex64, object])
@@ -223,8 +231,9 @@ def test_tiny_memory_bounds_change_nothing(factors, max_bytes, multiplied):
 
 
 def test_max_bytes_must_be_positive(factors):
-    with pytest.raises(ValueError, match="max_bytes must be positive"):
-        top_k(*factors, 2, max_bytes=0)
+    for wrong in (0, 1e9):
+        with pytest.raises(ValueError, match="max_bytes must be a whole number of at least 1"):
+            top_k(*factors, 2, max_bytes=wrong)
 
 
 def test_negative_scores_only():
@@ -353,6 +362,30 @@ def test_tensors_come_back_as_tensors_without_gradient(factors):
     assert result.ids.dtype == torch.int64
     assert not result.scores.requires_grad
     assert_ranked(result, brute_force(*factors, 5))
+
+
+def test_device_names():
+    assert resolve_device("cpu") == resolve_device(torch.device("cpu")) == torch.device("cpu")
+    assert resolve_device("auto").type in ("cpu", "cuda", "mps", "xpu")
+    assert resolve_device("meta:0") == torch.device("meta:0")
+
+
+@pytest.mark.parametrize(
+    ("device", "message"),
+    [
+        ("gpu", "device must be 'auto', 'cpu', 'cuda' or 'mps', got 'gpu'"),
+        (2.5, "device must be 'auto', .* got 2.5"),
+        ("cuda:99", "device 'cuda:99' is not available here: "),
+        ("xla", "device 'xla' is not available here: "),
+        ("hpu", "device 'hpu' is not available here: "),
+    ],
+)
+def test_devices_that_are_not_here_are_refused(factors, device, message):
+    with pytest.raises(ValueError, match=message):
+        resolve_device(device)
+    for values in (factors, [torch.from_numpy(x) for x in factors]):
+        with pytest.raises(ValueError, match=message):
+            top_k(*values, 3, device=device)
 
 
 @pytest.mark.parametrize("device", [None, "auto", "cpu", torch.device("cpu")])

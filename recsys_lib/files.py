@@ -1,11 +1,17 @@
-"""Files on disk: writing them whole or not at all, their checksums, and where the project lives."""
+"""Files on disk: written whole or not at all, their checksums, tensors in files, and the project's folder."""
 
 import hashlib
+import json
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
 
 
 @contextmanager
@@ -65,6 +71,83 @@ def sha256(path: str | Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def save_tensors(path: str | Path, tensors: Mapping[str, Any], stamp: Mapping[str, Any]) -> None:
+    """Write tensors and a stamp that describes them as one safetensors file, whole or not at all.
+
+    Parameters
+    ----------
+    path : str or Path
+        Missing parent folders are made.
+    tensors : mapping of str to NumPy array or torch tensor
+        Numbers or booleans of any shape.
+    stamp : mapping of str to what JSON can hold
+        Whatever tells these tensors from others: versions, settings, checksums of inputs.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> path = Path(tempfile.mkdtemp()) / "squares.safetensors"
+    >>> save_tensors(path, {"squares": np.arange(4) ** 2}, {"power": 2})
+    >>> load_tensors(path)
+    ({'squares': array([0, 1, 4, 9])}, {'power': 2})
+    """
+    arrays = {name: _contiguous(value) for name, value in tensors.items()}
+    text = json.dumps(dict(stamp), allow_nan=False)
+    with atomic_path(path) as temporary:
+        save_file(arrays, temporary, metadata={"stamp": text, "sha256": tensors_sha256(arrays, text)})
+
+
+def load_tensors(path: str | Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """Read what `save_tensors` wrote, after checking every byte of it against its checksum.
+
+    Parameters
+    ----------
+    path : str or Path
+
+    Returns
+    -------
+    tensors : dict of str to np.ndarray
+    stamp : dict
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    ValueError
+        If the file is damaged, or was not written by `save_tensors`.
+    """
+    try:
+        with safe_open(path, framework="numpy") as file:
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            text, checksum = (file.metadata()[name] for name in ("stamp", "sha256"))
+        if checksum != tensors_sha256(tensors, text):
+            raise ValueError("its checksum differs")
+        return tensors, json.loads(text)
+    except (SafetensorError, ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{Path(path).name} is damaged: {error or repr(error)}") from error
+
+
+def tensors_sha256(tensors: Mapping[str, Any], text: str = "") -> str:
+    """Return the SHA-256 of tensors (names, types, shapes, numbers), in whatever order, and of a text.
+
+    Parameters
+    ----------
+    tensors : mapping of str to NumPy array or torch tensor
+    text : str
+
+    Returns
+    -------
+    str
+        64 hexadecimal digits.
+    """
+    digest = hashlib.sha256(f"{len(text)} {text}".encode())
+    for name in sorted(tensors):
+        array = _contiguous(tensors[name])
+        digest.update(f"{len(name)} {name} {array.dtype} {array.shape};".encode())
+        digest.update(array)
+    return digest.hexdigest()
+
+
 def project_root() -> Path:
     """Return the folder that holds `pyproject.toml`, `notebooks/` and `data/`.
 
@@ -88,6 +171,14 @@ def project_root() -> Path:
         f"No pyproject.toml in {here} nor in {Path.cwd()} and its parents. "
         "Work inside a clone of the course, set up by `make`."
     )
+
+
+def _contiguous(value: Any) -> np.ndarray:
+    # Known by what it can do, so that whoever only writes files need not import torch.
+    if hasattr(value, "detach"):
+        value = value.detach().cpu().numpy()
+    # Safetensors writes the bytes as they lie: those of a slice or a transpose would be other numbers.
+    return np.asarray(value, order="C")
 
 
 def _copy_permissions(path: Path, temporary: Path) -> None:

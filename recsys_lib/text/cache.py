@@ -1,18 +1,15 @@
-"""Vectors of texts on disk: one file per model, checked when read, made anew when damaged."""
+"""Vectors of texts on disk: one file per model, checked when read, rebuilt when damaged."""
 
 import hashlib
-import json
 import warnings
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
 
-from recsys_lib.files import atomic_path
+from recsys_lib.files import load_tensors, save_tensors
 
-VERSION = 1  # raise it whenever the same model and text would give another vector
+VERSION = 2  # raise it whenever the same model and text would give another vector
 KEY_BYTES = 16
 
 
@@ -64,27 +61,17 @@ class VectorCache:
         if not self.path.is_file():
             return empty
         try:
-            with safe_open(self.path, framework="numpy") as file:
-                stamp = json.loads(file.metadata()["stamp"])
-                keys, vectors = file.get_tensor("keys"), file.get_tensor("vectors")
-            if stamp != {"key": self.key, "sha256": _checksum(keys, vectors)}:
-                raise ValueError("its checksum differs")
-        except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
-            warnings.warn(f"{self.path.name} is damaged ({error}); its vectors are made anew", stacklevel=4)
+            tensors, stamp = load_tensors(self.path)
+            if stamp != {"key": self.key}:
+                raise ValueError(f"{self.path.name} holds the vectors of another model")
+            return tensors["keys"], tensors["vectors"]
+        except (ValueError, OSError) as error:
+            warnings.warn(f"{error}; its vectors are rebuilt", stacklevel=4)
             return empty
-        return keys, vectors
 
     def _write(self, keys: np.ndarray, vectors: np.ndarray) -> None:
-        stamp = json.dumps({"key": self.key, "sha256": _checksum(keys, vectors)})
-        with atomic_path(self.path) as temporary:
-            save_file({"keys": keys, "vectors": vectors}, temporary, metadata={"stamp": stamp})
+        save_tensors(self.path, {"keys": keys, "vectors": vectors}, {"key": self.key})
 
 
 def _key(text: str) -> bytes:
     return hashlib.sha256(text.encode()).digest()[:KEY_BYTES]
-
-
-def _checksum(keys: np.ndarray, vectors: np.ndarray) -> str:
-    digest = hashlib.sha256(np.ascontiguousarray(keys))
-    digest.update(np.ascontiguousarray(vectors))
-    return digest.hexdigest()

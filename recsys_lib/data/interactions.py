@@ -11,7 +11,7 @@ from scipy.sparse import coo_array, csr_array
 
 @dataclass(frozen=True, eq=False)
 class Interactions:
-    """Who interacted with what: a sparse matrix with its ids.
+    """The interactions of users with items: a sparse matrix with its ids.
 
     Attributes
     ----------
@@ -70,11 +70,6 @@ class Interactions:
         Returns
         -------
         Interactions
-
-        Raises
-        ------
-        ValueError
-            If a column is missing or holds missing ids or values that are not finite numbers.
         """
         check_columns(frame, [name for name in (user, item, value, time) if name is not None])
         user_codes, users = _codes(frame[user], users)
@@ -204,21 +199,24 @@ def check_columns(frame: pd.DataFrame, names: list[str]) -> None:
         raise ValueError(f"no column {missing[0]!r}; the columns are {list(frame.columns)}")
 
 
+def check_rows(column: pd.Series, bad: np.ndarray | pd.Series, problem: str) -> None:
+    """Raise a ValueError that names the first bad row of a column, and what is there."""
+    if bad.any():
+        row = int(np.argmax(bad))
+        raise ValueError(f"column {column.name!r}: row {row} (from 0) is {column.iloc[row]!r}: {problem}")
+
+
 def _codes(ids: pd.Series, known: pd.Index | None) -> tuple[np.ndarray, pd.Index]:
     if known is not None:
         return known.get_indexer(ids).astype(np.int32), known
     codes, found = pd.factorize(ids, sort=True)
-    if (codes < 0).any():
-        raise ValueError(f"column {ids.name!r}: row {int(np.argmax(codes < 0))} (from 0) has no id")
+    check_rows(ids, codes < 0, "no id")
     return codes.astype(np.int32), pd.Index(found, name=ids.name)
 
 
 def _finite(values: pd.Series) -> np.ndarray:
     numbers = values.to_numpy(dtype=np.float32, na_value=np.nan)
-    bad = ~np.isfinite(numbers)
-    if bad.any():
-        row = int(np.argmax(bad))
-        raise ValueError(f"column {values.name!r}: row {row} (from 0) is {values.iloc[row]!r}, not a number")
+    check_rows(values, ~np.isfinite(numbers), "not a number")
     return numbers
 
 

@@ -17,7 +17,7 @@ from typing import NamedTuple
 import pandas as pd
 
 from recsys_lib.data.cache import data_folder
-from recsys_lib.data.schemas import MOVIELENS, check_table
+from recsys_lib.data.schemas import MOVIELENS, check_table, first_line
 from recsys_lib.files import sha256
 
 ZIP_URL = "https://files.grouplens.org/datasets/movielens/ml-100k.zip"
@@ -78,6 +78,29 @@ def load_movielens_100k(path: str | Path | None = None) -> MovieLens:
     return _parse(Path(path) if path is not None else _fetch(_raw_folder()))
 
 
+def movie_texts(movies: pd.DataFrame, items: pd.Index) -> pd.Series:
+    """Describe films in one text each: title, year, decade and genres.
+
+    Parameters
+    ----------
+    movies : pandas.DataFrame
+        The table `items` of `load_movielens_100k`.
+    items : pandas.Index
+        Ids of films.
+
+    Returns
+    -------
+    pandas.Series of str, indexed by `items`
+    """
+    table = movies.set_index("item")
+    table = table.assign(decade=(table["year"] // 10 * 10).astype("string") + "s")
+    missing = items[~items.isin(table.index)]
+    if len(missing):
+        raise ValueError(f"no row for item {missing.tolist()[0]!r}")
+    parts = table.loc[items, ["title", "year", "decade", "genres"]].astype("string").fillna("")
+    return parts.agg(" ".join, axis=1).astype(str)
+
+
 def _raw_folder() -> Path:
     return data_folder() / "raw"
 
@@ -95,7 +118,7 @@ def _fetch(folder: Path) -> Path:
             return download(folder)
         # Each source fails in its own way (no network, no pip, a changed file): report all of them together.
         except Exception as error:
-            problems.append(f"{name}: {type(error).__name__}: {_first_line(error)}")
+            problems.append(f"{name}: {type(error).__name__}: {first_line(error)}")
     raise FileNotFoundError(
         "MovieLens 100K could not be fetched.\n  " + "\n  ".join(problems) + f"\n{_ways()}"
     )
@@ -216,10 +239,6 @@ def _items_table(ids: list[int], titles: list[str], genres: list[str]) -> pd.Dat
 def _users_table(rows: list[list[str]]) -> pd.DataFrame:
     frame = pd.DataFrame(rows, columns=["user", "age", "gender", "occupation", "zip_code"])
     return frame.astype({"user": "int64", "age": "int64"})
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or ["no message"])[0][:200]
 
 
 def _ways() -> str:

@@ -1,4 +1,4 @@
-"""Bring your own interactions: a CSV or Parquet file, checked before anything is computed from it."""
+"""Your data: interactions from a CSV or Parquet file, checked before anything is computed from them."""
 
 import csv
 import warnings
@@ -12,6 +12,7 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 
 from recsys_lib.data.interactions import Interactions
+from recsys_lib.data.schemas import first_line
 
 _SNIFFED_BYTES = 1_000_000
 _GIBIBYTE = 1024**3
@@ -128,7 +129,7 @@ def _read_parquet(path: Path, columns: list[str]) -> pa.Table:
         _check_columns(path, columns, pq.read_schema(path).names)
         return pq.read_table(path, columns=columns)
     except (pa.ArrowException, OSError) as error:
-        raise ValueError(f"{path} begins like Parquet but cannot be read: {_first_line(error)}") from error
+        raise ValueError(f"{path} begins like Parquet but cannot be read: {first_line(error)}") from error
 
 
 def _read_csv(path: Path, columns: list[str], delimiter: str, head: bytes) -> pa.Table:
@@ -152,7 +153,7 @@ def _read_csv(path: Path, columns: list[str], delimiter: str, head: bytes) -> pa
             one_thread = pa.csv.ReadOptions(use_threads=False)
             return pa.csv.read_csv(path, one_thread, parse, convert)
         except pa.ArrowException as error:
-            raise ValueError(f"{path} is no well-formed CSV: {_first_line(error)}") from error
+            raise ValueError(f"{path} is no well-formed CSV: {first_line(error)}") from error
 
 
 def _check_columns(path: Path, columns: list[str], found: list[str]) -> None:
@@ -221,7 +222,3 @@ def _is_text(column: pa.ChunkedArray) -> bool:
 
 def _mask(column: pa.ChunkedArray) -> np.ndarray:
     return column.to_numpy().astype(bool)
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0][:200]

@@ -1,4 +1,4 @@
-"""What notebook 01 prepares and the others load; made anew by whoever comes first."""
+"""Tables that notebook 01 prepares and the others load; whichever runs first builds them."""
 
 from pathlib import Path
 

@@ -119,7 +119,7 @@ MOVIELENS: dict[str, pa.DataFrameSchema] = {
 def check_table(
     frame: pd.DataFrame, schema: pa.DataFrameSchema, name: str, columns: list[str] | None = None
 ) -> pd.DataFrame:
-    """Return `frame` if it keeps to its schema, else say what is wrong and in which row.
+    """Return `frame` if it keeps to its schema, else raise a ValueError: table, column, first bad row.
 
     Parameters
     ----------
@@ -129,16 +129,6 @@ def check_table(
         The table's name, for the message.
     columns : list of str, optional
         The columns that were read; the others are not expected.
-
-    Returns
-    -------
-    pandas.DataFrame
-        The same frame.
-
-    Raises
-    ------
-    ValueError
-        Naming table, column, first bad row and what was expected.
     """
     if columns is not None:
         schema = schema.select_columns(columns)
@@ -147,6 +137,11 @@ def check_table(
         return schema.validate(frame)
     except pa.errors.SchemaError as error:
         raise ValueError(f"table {name!r}: {_explain(error)}") from error
+
+
+def first_line(error: Exception) -> str:
+    """Return the first line of an error's message, for a message of our own."""
+    return (str(error).strip().splitlines() or ["no message"])[0][:200]
 
 
 def _explain(error: pa.errors.SchemaError) -> str:

@@ -1,11 +1,11 @@
-"""Four ways to hold data out, and how to turn two tables into matrices over the same ids."""
+"""Three ways to hold data out, and how to turn two tables into matrices over the same ids."""
 
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
-from recsys_lib.data.interactions import Interactions, Split
+from recsys_lib.data.interactions import Interactions, Split, check_rows
 
 Seed = int | np.random.Generator
 
@@ -34,18 +34,9 @@ def split_by_time(frame: pd.DataFrame, time: str, cut: str | pd.Timestamp) -> Pa
     Returns
     -------
     Parts
-
-    Raises
-    ------
-    ValueError
-        If one side would be empty.
     """
     cut = pd.Timestamp(cut)
-    if frame[time].isna().any():
-        row = int(np.argmax(frame[time].isna()))
-        raise ValueError(
-            f"column {time!r}: row {row} (from 0) has no time; a time split needs one for each row"
-        )
+    check_rows(frame[time], frame[time].isna(), "a time split needs a time in every row")
     parts = _parts(frame, (frame[time] >= cut).to_numpy())
     for name, part in zip(Parts._fields, parts, strict=True):
         if part.empty:
@@ -54,35 +45,6 @@ def split_by_time(frame: pd.DataFrame, time: str, cut: str | pd.Timestamp) -> Pa
                 f"the cut is {cut}"
             )
     return parts
-
-
-def split_leave_last(frame: pd.DataFrame, user: str, time: str, n: int = 1) -> Parts:
-    """Hold out the last `n` rows of each user; users with `n` rows or fewer stay in train.
-
-    Rows of one user at the same time are told apart by their order in the table.
-
-    Parameters
-    ----------
-    frame : pandas.DataFrame
-        Left as it is.
-    user, time : str
-        Names of the columns.
-    n : int
-        Rows to hold out per user, at least 1.
-
-    Returns
-    -------
-    Parts
-    """
-    if n < 1:
-        raise ValueError(f"n must be at least 1, got {n}")
-    order = np.lexsort((np.arange(len(frame)), frame[time].to_numpy()))
-    users = frame[user].iloc[order].reset_index(drop=True)
-    from_last = users.groupby(users, sort=False).cumcount(ascending=False).to_numpy()
-    count = users.map(users.value_counts()).to_numpy()
-    is_test = np.zeros(len(frame), bool)
-    is_test[order] = (from_last < n) & (count > n)
-    return _parts(frame, is_test)
 
 
 def split_random(frame: pd.DataFrame, test_share: float = 0.2, seed: Seed = 0) -> Parts:

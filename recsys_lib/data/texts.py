@@ -1,10 +1,9 @@
-"""Texts that models can read: what a product is, and what a household bought lately."""
+"""Texts that models can read: what a product is, in plain words instead of the shop's abbreviations."""
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from functools import cache
 
-import numpy as np
 import pandas as pd
 
 from recsys_lib.data.abbreviations import PATTERNS, UNITS, WORDS
@@ -14,7 +13,6 @@ FIELDS = ("product_type", "product_category", "department", "brand", "package_si
 BRANDS = {"Private": "store brand", "National": "national brand"}
 PLURALS = {"foot": "feet", "inch": "inches", "square foot": "square feet", "dozen": "dozen", "count": "count"}
 NOTHING_KNOWN = "unknown product"
-NOTHING_BOUGHT = "no purchases yet"
 
 _PATTERNS = tuple((re.compile(pattern), text) for pattern, text in PATTERNS)
 _WORD = re.compile(r"[A-Z0-9%][A-Z0-9'.%]*")
@@ -83,11 +81,6 @@ def product_texts(products: pd.DataFrame, fields: Sequence[str] = FIELDS) -> lis
     -------
     list of str
         One text per row; "unknown product" where every field is missing.
-
-    Raises
-    ------
-    ValueError
-        If a field is unknown or its column is missing.
     """
     unknown = [field for field in fields if field not in FIELDS]
     if unknown or not fields:
@@ -95,56 +88,6 @@ def product_texts(products: pd.DataFrame, fields: Sequence[str] = FIELDS) -> lis
     check_columns(products, list(fields))
     rows = zip(*(_plain_column(products[field]) for field in fields), strict=True)
     return ["; ".join(part for part in row if part) or NOTHING_KNOWN for row in rows]
-
-
-def household_texts(
-    events: pd.DataFrame,
-    names: Sequence[str],
-    as_of: object,
-    *,
-    households: Iterable[int],
-    recent: int = 12,
-) -> list[str]:
-    """Describe households by what they bought last before a date.
-
-    Parameters
-    ----------
-    events : pandas.DataFrame
-        One row per purchase with `user` and `item` (positions from 0) and `time`: `Interactions.events`.
-    names : sequence of str, shape (n_items,)
-        A short text per item, for instance `product_texts(products, ["product_type"])`.
-    as_of : timestamp
-        Only purchases before it are read: a household's text knows nothing of what it is to predict.
-    households : iterable of int
-        Positions of the households to describe, in this order.
-    recent : int
-        At most this many different names, the latest first.
-
-    Returns
-    -------
-    list of str
-        One text per household; "no purchases yet" where there is none.
-
-    Raises
-    ------
-    ValueError
-        If a column is missing, `recent` is not positive, or an item has no name.
-    """
-    check_columns(events, ["user", "item", "time"])
-    if recent < 1:
-        raise ValueError(f"recent must be at least 1, got {recent}")
-    households = np.asarray(list(households), dtype=np.int64)
-    past = events[(events["time"] < as_of).to_numpy() & events["user"].isin(households).to_numpy()]
-    if len(past) and past["item"].max() >= len(names):
-        raise ValueError(f"item {past['item'].max()} has no name: {len(names)} names are given")
-    # Items of one name are one thing to a reader: twelve names say more than a name twelve times.
-    codes, _ = pd.factorize(np.asarray(names, dtype=object))
-    past = past.assign(name=codes[past["item"].to_numpy()])
-    past = past.sort_values("time", ascending=False, kind="stable").drop_duplicates(["user", "name"])
-    latest = past.groupby("user", sort=False).head(recent)
-    bought = latest.groupby("user", sort=False)["item"].agg(list).to_dict()
-    texts = ["; ".join(names[item] for item in bought.get(int(user), [])) for user in households]
-    return [text or NOTHING_BOUGHT for text in texts]
 
 
 def _plain_word(match: re.Match) -> str:

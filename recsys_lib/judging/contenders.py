@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from recsys_lib.data import load_movielens_100k, load_table, product_texts
+from recsys_lib.data import load_movielens_100k, load_table, movie_texts, product_texts
 from recsys_lib.judging.benchmark import Benchmark
 from recsys_lib.recommenders import (
     ALS,
@@ -27,7 +27,6 @@ from recsys_lib.recommenders import (
     Trending,
     TwoTower,
     UserKNN,
-    movie_texts,
 )
 
 PROFILES = ("smoke", "default", "full")

@@ -3,7 +3,7 @@
 from recsys_lib.recommenders.als import ALS
 from recsys_lib.recommenders.biased_mf import BiasedMF
 from recsys_lib.recommenders.bpr import BPR
-from recsys_lib.recommenders.content import ContentBased, movie_texts
+from recsys_lib.recommenders.content import ContentBased
 from recsys_lib.recommenders.ease import EASE
 from recsys_lib.recommenders.hybrid import Hybrid
 from recsys_lib.recommenders.neighbours import ItemKNN, UserKNN

@@ -264,29 +264,6 @@ class ContentBased(Recommender):
         return TfidfVectorizer(ngram_range=(1, self.ngrams), vocabulary=vocabulary, dtype=np.float32)
 
 
-def movie_texts(movies: pd.DataFrame, items: pd.Index) -> pd.Series:
-    """One text per film of MovieLens: title, year, decade and genres.
-
-    Parameters
-    ----------
-    movies : pandas.DataFrame
-        The table `items` of `load_movielens_100k`.
-    items : pandas.Index
-        Ids of films.
-
-    Returns
-    -------
-    pandas.Series of str, indexed by `items`
-    """
-    table = movies.set_index("item")
-    table = table.assign(decade=(table["year"] // 10 * 10).astype("string") + "s")
-    missing = items[~items.isin(table.index)]
-    if len(missing):
-        raise ValueError(f"no row for item {missing.tolist()[0]!r}")
-    parts = table.loc[items, ["title", "year", "decade", "genres"]].astype("string").fillna("")
-    return parts.agg(" ".join, axis=1).astype(str)
-
-
 def shares(weights: csr_array) -> csr_array:
     """Rows divided by their sums; rows without weight stay empty."""
     sums = np.asarray(weights.sum(axis=1)).ravel()

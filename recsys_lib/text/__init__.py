@@ -7,7 +7,7 @@ with warnings.catch_warnings():
     warnings.simplefilter("ignore")
     import tqdm.auto
 
-from recsys_lib.data.texts import household_texts, product_texts, spell_out, spell_size
+from recsys_lib.data.texts import product_texts, spell_out, spell_size
 from recsys_lib.text.adapters import add_adapters, count_weights
 from recsys_lib.text.augmentation import delete_words, merge_texts, swap_names, truncate_words
 from recsys_lib.text.batches import Tokens, length_batches, tokenize

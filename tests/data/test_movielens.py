@@ -8,7 +8,7 @@ import zipfile
 import pandas as pd
 import pytest
 
-from recsys_lib.data import load_movielens_100k, movielens
+from recsys_lib.data import load_movielens_100k, movie_texts, movielens
 from recsys_lib.files import sha256
 
 
@@ -144,3 +144,19 @@ def test_changed_ratings_are_refused(grouplens_zip, tmp_path):
     file.write_text(file.read_text().replace("196\t242\t3", "196\t242\t4", 1))
     with pytest.raises(ValueError, match="not MovieLens 100K's"):
         load_movielens_100k(tmp_path / "ml-100k")
+
+
+def test_one_text_per_film():
+    movies = pd.DataFrame(
+        {
+            "item": [1, 2],
+            "title": ["Toy Story", "unknown"],
+            "year": pd.array([1995, None], "Int64"),
+            "genres": ["Animation|Children's", "unknown"],
+        }
+    )
+    texts = movie_texts(movies, pd.Index([1, 2]))
+    assert texts[1].split() == ["Toy", "Story", "1995", "1990s", "Animation|Children's"]
+    assert texts[2].split() == ["unknown", "unknown"]
+    with pytest.raises(ValueError, match="no row for item 5"):
+        movie_texts(movies, pd.Index([5]))

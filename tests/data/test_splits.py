@@ -7,7 +7,6 @@ from hypothesis import strategies as st
 from recsys_lib.data import (
     Parts,
     split_by_time,
-    split_leave_last,
     split_random,
     split_stratified,
     to_matrices,
@@ -26,7 +25,6 @@ FRAME = pd.DataFrame(
 
 SPLITS = {
     "time": lambda frame, seed: split_by_time(frame, "time", "2017-01-04"),
-    "leave-last": lambda frame, seed: split_leave_last(frame, "user", "time"),
     "random": lambda frame, seed: split_random(frame, 0.4, seed),
     "stratified": lambda frame, seed: split_stratified(frame, "item", 0.5, seed),
 }
@@ -81,14 +79,6 @@ def test_a_time_split_refuses_missing_times():
     frame = FRAME.assign(time=FRAME["time"].mask(FRAME["user"] == 3))
     with pytest.raises(ValueError, match="row 5"):
         split_by_time(frame, "time", "2017-01-04")
-
-
-def test_leave_last_takes_the_latest_rows_and_breaks_ties_by_order():
-    parts = split_leave_last(FRAME, "user", "time", n=1)
-    assert sorted(parts.test.index) == [20, 60]  # user 3 has one row only and stays in train
-    assert split_leave_last(FRAME, "user", "time", n=2).test.index.tolist() == [60, 40]
-    with pytest.raises(ValueError, match="at least 1"):
-        split_leave_last(FRAME, "user", "time", n=0)
 
 
 def test_random_share_is_rounded_and_checked():

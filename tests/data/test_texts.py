@@ -1,14 +1,13 @@
-"""The shop's names in plain words; households told by what they bought before a date, never after."""
+"""The shop's names in plain words."""
 
 import re
 
-import numpy as np
 import pandas as pd
 import pytest
 
 from recsys_lib.data import load_table
 from recsys_lib.data.abbreviations import WORDS
-from recsys_lib.data.texts import FIELDS, household_texts, product_texts, spell_out, spell_size
+from recsys_lib.data.texts import FIELDS, product_texts, spell_out, spell_size
 
 
 @pytest.fixture(scope="module")
@@ -96,25 +95,3 @@ def test_product_texts(products) -> None:
         product_texts(frame, ["colour"])
     with pytest.raises(ValueError, match="no column 'brand'"):
         product_texts(frame.drop(columns="brand"))
-
-
-def test_household_texts_tell_the_latest_purchases_before_the_date() -> None:
-    names = ["milk", "bread", "tea", "milk", "soap"]
-    days = pd.to_datetime(
-        ["2017-01-01", "2017-01-02", "2017-01-03", "2017-01-04", "2017-01-05", "2017-01-01"]
-    )
-    events = pd.DataFrame({"user": [0, 0, 0, 0, 0, 2], "item": [0, 1, 2, 3, 4, 1], "time": days})
-    texts = household_texts(events, names, pd.Timestamp("2017-01-05"), households=[2, 0, 1], recent=2)
-    # Soap was bought on the day itself; item 3 is called milk like item 0, and was bought later.
-    assert texts == ["bread", "milk; tea", "no purchases yet"]
-    whole = household_texts(events, names, pd.Timestamp("2018-01-01"), households=[0])
-    assert whole == ["soap; milk; tea; bread"]
-    changed = events.assign(item=np.where(events["time"] >= "2017-01-05", 2, events["item"]))
-    again = household_texts(changed, names, pd.Timestamp("2017-01-05"), households=[2, 0, 1], recent=2)
-    assert again == texts
-    with pytest.raises(ValueError, match="recent must be at least 1"):
-        household_texts(events, names, pd.Timestamp("2018-01-01"), households=[0], recent=0)
-    with pytest.raises(ValueError, match="item 4 has no name: 4 names"):
-        household_texts(events, names[:4], pd.Timestamp("2018-01-01"), households=[0])
-    with pytest.raises(ValueError, match="no column 'time'"):
-        household_texts(events.drop(columns="time"), names, pd.Timestamp("2018-01-01"), households=[0])

@@ -9,7 +9,7 @@ import torch
 from scipy.sparse import csr_array
 
 from recsys_lib.data import Interactions
-from recsys_lib.recommenders.content import ContentBased, movie_texts
+from recsys_lib.recommenders.content import ContentBased
 from recsys_lib.recommenders.shared import base
 
 TEXTS = [
@@ -155,22 +155,6 @@ def test_dense_features_are_used_on_the_device(n_features, monkeypatch):
     monkeypatch.setattr(base, "resolve_device", lambda _: torch.device("meta"))
     assert model._score(np.array([0, 1])).device.type == "meta"
     assert model._placed(model.features_).device.type == "meta"
-
-
-def test_one_text_per_film():
-    movies = pd.DataFrame(
-        {
-            "item": [1, 2],
-            "title": ["Toy Story", "unknown"],
-            "year": pd.array([1995, None], "Int64"),
-            "genres": ["Animation|Children's", "unknown"],
-        }
-    )
-    texts = movie_texts(movies, pd.Index([1, 2]))
-    assert texts[1].split() == ["Toy", "Story", "1995", "1990s", "Animation|Children's"]
-    assert texts[2].split() == ["unknown", "unknown"]
-    with pytest.raises(ValueError, match="no row for item 5"):
-        movie_texts(movies, pd.Index([5]))
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,200 @@
+"""The house rules: imports point downwards and never in a circle, modules are small, and no code is idle.
+
+The files are parsed, never imported, so the checks take seconds and need no package.
+"""
+
+import ast
+import functools
+import graphlib
+import json
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+ROOT = Path(__file__).parent.parent
+# From the ground floor up: a room may import from those before it.
+ROOMS = ["files", "data", "scoring", "metrics", "networks", "recommenders", "text", "customers", "online"]
+ROOMS += ["judging", "course"]
+SHARED = "recsys_lib.recommenders.shared"  # a floor of its own, below the models
+LONGEST_MODULE, LARGEST_LIBRARY = 360, 17_000  # lines
+# Names that nothing in the house calls, and why they stay.
+ALLOWED = {
+    "fold_in": "notebook 08 serves shoppers who came after training",
+    "partial_fit": "notebook 08 takes in the purchases of the day",
+    "save": "notebook 08 serves from a stored model",
+    "load": "notebook 08 serves from a stored model",
+    "similar": "notebook 08 fills the page of a product",
+    "explain": "notebook 08 says why an item is shown",
+    "forward": "torch calls it",
+}
+
+
+class Definition(NamedTuple):
+    """A public name of the library."""
+
+    module: str
+    owner: str  # the class of a method, else empty
+    name: str
+
+
+def module_of(path: Path) -> str:
+    """Return "recsys_lib.data.cache" for recsys_lib/data/cache.py, "recsys_lib.data" for the room's face."""
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+
+
+def parse(path: Path) -> ast.Module:
+    """Parse a Python file, or the code cells of a notebook as one program."""
+    text = path.read_text("utf-8")
+    if path.suffix == ".ipynb":
+        cells = json.loads(text)["cells"]
+        text = "\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "code")
+    return ast.parse(text)
+
+
+PATHS = {module_of(path): path for path in sorted((ROOT / "recsys_lib").rglob("*.py"))}
+LIBRARY = {module: parse(path) for module, path in PATHS.items()}
+FACES = {module for module, path in PATHS.items() if path.name == "__init__.py"}  # they pass names on
+CALLERS = {module: tree for module, tree in LIBRARY.items() if module not in FACES}
+for pattern in ("notebooks/*.ipynb", "benchmarks/*.py"):
+    CALLERS |= {str(path): parse(path) for path in ROOT.glob(pattern)}
+
+
+def imports_of(tree: ast.AST) -> Iterator[tuple[str, str, str]]:
+    """Yield module, name in it (or ""), and name here of every import, wherever it stands."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from ((alias.name, "", alias.asname or alias.name) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield from ((node.module or ".", alias.name, alias.asname or alias.name) for alias in node.names)
+
+
+def library_imports(module: str) -> set[str]:
+    """Return the modules of the library that a module of it imports."""
+    pairs = {(source, f"{source}.{name}") for source, name, _ in imports_of(LIBRARY[module])}
+    return {whole if whole in LIBRARY else source for source, whole in pairs} & set(LIBRARY)
+
+
+def floor_of(module: str) -> float:
+    """Return the number of a module's floor; the library's own face is the roof."""
+    room = [*module.split("."), ""][1]
+    floor = ROOMS.index(room) if room else len(ROOMS)
+    return floor - 0.5 if module.startswith(SHARED) else floor
+
+
+def test_imports_point_downwards() -> None:
+    wrong = [
+        f"{module} imports {source}"
+        for module in LIBRARY
+        for source in sorted(library_imports(module))
+        if floor_of(source) > floor_of(module)
+    ]
+    assert not wrong, "\n".join(["imports that point upwards:", *wrong])
+
+
+def test_imports_are_written_out() -> None:
+    """The other checks read whole names only."""
+    wrong = [
+        f"{module}, line {node.lineno}"
+        for module, tree in LIBRARY.items()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom) and node.level
+    ]
+    assert not wrong, "\n".join(["relative imports:", *wrong])
+
+
+def test_no_modules_import_each_other() -> None:
+    try:
+        graphlib.TopologicalSorter({module: library_imports(module) for module in LIBRARY}).prepare()
+    except graphlib.CycleError as error:
+        raise AssertionError(f"a circle of imports: {' → '.join(error.args[1])}") from None
+
+
+def test_modules_and_library_are_small() -> None:
+    lines = {module: len(path.read_text("utf-8").splitlines()) for module, path in PATHS.items()}
+    wrong = [f"{module} has {count} lines" for module, count in lines.items() if count > LONGEST_MODULE]
+    if sum(lines.values()) > LARGEST_LIBRARY:
+        wrong.append(f"the library has {sum(lines.values())} lines: one in, one out")
+    limits = f"more than {LONGEST_MODULE} lines per module or {LARGEST_LIBRARY} in all:"
+    assert not wrong, "\n".join([limits, *wrong])
+
+
+def definitions(module: str) -> Iterator[Definition]:
+    """Yield the functions, classes and constants of a module and the methods of its classes, if public."""
+    for node in LIBRARY[module].body:
+        if isinstance(node, ast.Assign | ast.AnnAssign):
+            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+            names = {part.id for target in targets for part in ast.walk(target) if isinstance(part, ast.Name)}
+            yield from (Definition(module, "", name) for name in sorted(names) if name.isupper())
+        elif isinstance(node, ast.FunctionDef | ast.ClassDef):
+            yield Definition(module, "", node.name)
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                methods = [part.name for part in node.body if isinstance(part, ast.FunctionDef)]
+                yield from (Definition(module, node.name, name) for name in methods)
+
+
+@functools.cache
+def read_in(node: ast.AST) -> set[str]:
+    """Return the names that are read below a node; ".name" for what is read off something."""
+    if isinstance(node, ast.Module):
+        return set().union(*map(read_in, node.body))
+    names = (part for part in ast.walk(node) if isinstance(part, ast.Name) and isinstance(part.ctx, ast.Load))
+    return {part.id for part in names} | {
+        f".{part.attr}" for part in ast.walk(node) if isinstance(part, ast.Attribute)
+    }
+
+
+def fetched(tree: ast.AST) -> set[tuple[str, str]]:
+    """Return module and name of what a file imports, or reads off a module that it imports."""
+    found, modules = set(), {}
+    for source, name, here in imports_of(tree):
+        found.add((source, name))
+        modules[here] = f"{source}.{name}" if name else source
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
+            found.add((modules.get(node.value.id, ""), node.attr))
+    return {(PASSED_ON.get(pair, pair[0]), pair[1]) for pair in found}
+
+
+# (face, name) → the module that defines the name
+PASSED_ON = {(face, name): source for face in FACES for source, name, _ in imports_of(LIBRARY[face])}
+
+
+@functools.cache
+def parents() -> dict[str, set[str]]:
+    """Return the names of the classes that each class of the library derives from directly."""
+    classes = [node for tree in LIBRARY.values() for node in ast.walk(tree) if isinstance(node, ast.ClassDef)]
+    return {node.name: {ast.unparse(base).split(".")[-1] for base in node.bases} for node in classes}
+
+
+@functools.cache
+def ancestors(name: str) -> set[str]:
+    """Return a class and all it derives from, by name."""
+    return {name}.union(*(ancestors(parent) for parent in parents().get(name, ())))
+
+
+def is_idle(definition: Definition, owners: Counter) -> bool:
+    """Say whether no notebook and no benchmark reads a name, and no module outside of its definition.
+
+    A method that several classes have counts as read only in files that name one of its class's family too.
+    """
+    module, owner, name = definition
+    if not owner:
+        rest = [node for node in LIBRARY[module].body if getattr(node, "name", None) != name]
+        return (module, name) not in FETCHED and not any(name in read_in(node) for node in rest)
+    family = {other for other in parents() if owner in ancestors(other)} | ancestors(owner)
+    return not any(
+        f".{name}" in read_in(tree) and (owners[name] == 1 or caller == module or family & read_in(tree))
+        for caller, tree in CALLERS.items()
+    )
+
+
+FETCHED = set().union(*map(fetched, CALLERS.values()))
+
+
+def test_no_notebook_no_code() -> None:
+    """Delete what is listed, with its tests, or let a notebook call it."""
+    known = [d for module in LIBRARY for d in definitions(module) if not d.name.startswith("_")]
+    owners = Counter(definition.name for definition in known if definition.owner)
+    idle = [".".join(filter(None, d)) for d in known if d.name not in ALLOWED and is_idle(d, owners)]
+    assert not idle, "\n".join(["called by no notebook, no benchmark and no other module:", *idle])

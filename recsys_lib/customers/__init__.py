@@ -5,7 +5,6 @@ from recsys_lib.customers.campaign_features import campaign_features
 from recsys_lib.customers.campaigns import campaign_pairs, campaign_table
 from recsys_lib.customers.decision import best_threshold, profit_curve, profits, within_budget
 from recsys_lib.customers.encoding import as_numbers
-from recsys_lib.customers.intervals import household_intervals, household_mean, household_weights
 from recsys_lib.customers.models import (
     MODELS,
     conversion_model,

@@ -14,6 +14,7 @@ from recsys_lib.metrics.significance import (
     bootstrap_interval,
     holm,
     paired_permutation_test,
+    resample_weights,
 )
 
 __all__ = [
@@ -28,4 +29,5 @@ __all__ = [
     "lift",
     "paired_permutation_test",
     "ranking_metrics",
+    "resample_weights",
 ]

@@ -34,14 +34,6 @@ def catalogue_metrics(ids: Any, train: Any) -> dict[str, float]:
     dict of str to float
         coverage, novelty, gini.
 
-    Raises
-    ------
-    ValueError
-        If `ids` is not two-dimensional or not of an integer type, an id is below -1 or not below n_items, a
-        list holds an item twice, or nothing is recommended at all.
-    TypeError
-        If `train` is not sparse.
-
     References
     ----------
     .. [1] Herlocker et al. (2004), "Evaluating collaborative filtering recommender systems", ACM TOIS 22(1).

@@ -8,7 +8,14 @@ import numpy as np
 import pandas as pd
 from sklearn import metrics as sklearn_metrics
 
-from recsys_lib.metrics.significance import Interval, blocks, check_resampling, percentile_interval
+from recsys_lib.metrics.significance import (
+    Interval,
+    blocks,
+    check_groups,
+    check_resampling,
+    percentile_interval,
+    resample_weights,
+)
 
 
 def classification_metrics(y: Any, p: Any, *, n_bins: int = 10) -> dict[str, float]:
@@ -35,11 +42,6 @@ def classification_metrics(y: Any, p: Any, *, n_bins: int = 10) -> dict[str, flo
     -------
     dict of str to float
         With one class only, roc_auc and average_precision have no meaning and are NaN; the rest is defined.
-
-    Raises
-    ------
-    ValueError
-        If the shapes differ or are empty, a label is not 0 or 1, or a probability is outside [0, 1].
 
     References
     ----------
@@ -89,11 +91,6 @@ def calibration_curve(y: Any, p: Any, *, n_bins: int = 10) -> pd.DataFrame:
         One row per non-empty bin, in ascending order: ``count`` (rows), ``predicted`` (their mean p),
         ``observed`` (their share of ones).
 
-    Raises
-    ------
-    ValueError
-        As in `classification_metrics`, or if ``n_bins < 1``.
-
     Examples
     --------
     >>> calibration_curve([0, 1, 1, 1], [0.2, 0.4, 0.7, 0.9], n_bins=2).round(2)
@@ -117,7 +114,7 @@ def calibration_curve(y: Any, p: Any, *, n_bins: int = 10) -> pd.DataFrame:
 
 
 def lift(y: Any, p: Any, *, fraction: float = 0.1) -> float:
-    """How many times the average rate of ones the best-scored rows hold.
+    """Compare the rate of ones among the best-scored rows with the rate among all rows.
 
     ``lift = rate of ones among the ⌈fraction · n⌉ rows with the highest p / rate among all rows`` [1]_.
     If rows with equal p compete for the last places, they share them: the result is the mean over all ways
@@ -134,11 +131,6 @@ def lift(y: Any, p: Any, *, fraction: float = 0.1) -> float:
     -------
     float
         1 for a random order, at most ``1 / fraction``; NaN if there is no one at all.
-
-    Raises
-    ------
-    ValueError
-        As in `classification_metrics`, or if `fraction` is out of range.
 
     References
     ----------
@@ -167,11 +159,13 @@ def bootstrap_classification(
     p: Any,
     *,
     baseline: Any = None,
+    groups: np.ndarray | None = None,
+    fraction: float | None = None,
     n_resamples: int = 1000,
     confidence: float = 0.95,
     seed: int | np.random.Generator = 0,
 ) -> dict[str, Interval]:
-    """Confidence intervals of classification metrics by the percentile bootstrap over rows.
+    """Estimate classification metrics with confidence intervals by the percentile bootstrap over rows.
 
     Rows are sorted by prediction once; a resample is then only a weight (times drawn) per row, and every
     metric of a block of resamples comes from cumulative sums of weights.
@@ -179,24 +173,23 @@ def bootstrap_classification(
     Parameters
     ----------
     y, p
-        As in `classification_metrics`. Rows must be independent: with several rows per user, give one.
+        As in `classification_metrics`.
     baseline : array or torch tensor, shape (n,), optional
         Predictions of another model for the same rows. The result is then the interval of the difference,
         `p` minus `baseline`, on the same resamples.
+    groups : array, shape (n,), optional
+        As in `bootstrap_interval`; needed where a user has several rows.
+    fraction : float, optional
+        Add `lift` for this share of the rows. A resample takes exactly the share, not whole rows.
     n_resamples, confidence, seed
         As in `bootstrap_interval`.
 
     Returns
     -------
     dict of str to Interval
-        roc_auc, average_precision, brier, log_loss. Resamples with one class only are left out of the first
-        two; these are NaN if `y` has one class. (A resampled calibration error would say little: it is
-        larger on a resample than on the data.)
-
-    Raises
-    ------
-    ValueError
-        As in `classification_metrics` and `bootstrap_interval`.
+        roc_auc, average_precision, brier, log_loss, and with `fraction` lift; `n` counts the rows. Resamples
+        in which a metric has no meaning are left out; it is NaN if it has none for `y`. (A resampled
+        calibration error would say little: it is larger on a resample than on the data.)
 
     Examples
     --------
@@ -210,14 +203,16 @@ def bootstrap_classification(
     check_resampling(n_resamples, confidence)
     models = [_checked(y, p)] + ([] if baseline is None else [_checked(y, baseline)])
     n = len(models[0][0])
+    rows = n if groups is None else check_groups(groups, n)
+    top = [{} if fraction is None else {"lift": lift(*model, fraction=fraction)} for model in models]
+    observed = [classification_metrics(*model) | more for model, more in zip(models, top, strict=True)]
     rng = np.random.default_rng(seed)
     resampled: dict[str, list[np.ndarray]] = {}
     for size in blocks(n_resamples, 4 * n):  # four arrays of a block's size are alive at once
-        weights = _resample_weights(n, size, rng)
-        values = [weighted_metrics(labels, predicted, weights) for labels, predicted in models]
+        weights = resample_weights(rows, size, rng)
+        values = [weighted_metrics(*model, weights, fraction) for model in models]
         for name in values[0]:
             resampled.setdefault(name, []).append(_difference([model[name] for model in values]))
-    observed = [classification_metrics(labels, predicted) for labels, predicted in models]
     intervals = {}
     for name, parts in resampled.items():
         value = float(_difference([model[name] for model in observed]))
@@ -245,16 +240,10 @@ def _checked(y: Any, p: Any) -> tuple[np.ndarray, np.ndarray]:
     return labels, probabilities
 
 
-def _resample_weights(n: int, size: int, rng: np.random.Generator) -> np.ndarray:
-    """How often each of n rows is drawn in each of `size` resamples, shape (size, n)."""
-    drawn = rng.integers(n, size=(size, n)) + n * np.arange(size)[:, None]
-    return np.bincount(drawn.ravel(), minlength=size * n).reshape(size, n).astype(np.float64)
-
-
 def weighted_metrics(
-    labels: np.ndarray, probabilities: np.ndarray, weights: np.ndarray
+    labels: np.ndarray, probabilities: np.ndarray, weights: np.ndarray, fraction: float | None = None
 ) -> dict[str, np.ndarray]:
-    """Metrics of every row of weights; NaN where one class has no weight."""
+    """Return the metrics for every row of weights; NaN where one class has no weight."""
     order = np.argsort(-probabilities, kind="stable")
     ends = np.append(np.flatnonzero(np.diff(probabilities[order])), len(order) - 1)  # last of equal p
     sorted_weights = weights[:, order]
@@ -262,23 +251,34 @@ def weighted_metrics(
     positives = np.cumsum(sorted_weights * labels[order], axis=1)[:, ends]
     negatives = taken - positives
     n_positive, n_negative = positives[:, -1].copy(), negatives[:, -1].copy()
-    one_class = (n_positive == 0) | (n_negative == 0)
-    n_positive[one_class] = np.nan
+    n_positive[(n_positive == 0) | (n_negative == 0)] = np.nan
     found = np.diff(positives, axis=1, prepend=0)
     missed = np.diff(negatives, axis=1, prepend=0)
 
-    clipped = np.clip(
-        probabilities, np.finfo(np.float64).eps, 1 - np.finfo(np.float64).eps
-    )  # as scikit-learn
+    smallest = np.finfo(np.float64).eps  # where scikit-learn clips
+    clipped = np.clip(probabilities, smallest, 1 - smallest)
     losses = -np.log(np.where(labels == 1, clipped, 1 - clipped))
     total = weights.sum(axis=1)
-    return {
+    metrics = {
         # Trapezoids under the curve: positives scored above each negative, ties half.
         "roc_auc": (missed * (positives - found / 2)).sum(axis=1) / (n_positive * np.maximum(n_negative, 1)),
         "average_precision": (found * positives / np.maximum(taken, 1)).sum(axis=1) / n_positive,
         "brier": weights @ (probabilities - labels) ** 2 / total,
         "log_loss": weights @ losses / total,
     }
+    if fraction is not None:
+        metrics["lift"] = _weighted_lift(taken, positives, fraction)
+    return metrics
+
+
+def _weighted_lift(taken: np.ndarray, positives: np.ndarray, fraction: float) -> np.ndarray:
+    """Lift from cumulative weights: rows with equal p share the last places, so between ends it is linear."""
+    found = [
+        np.interp(fraction * rows[-1], np.append(0, rows), np.append(0, ones))
+        for rows, ones in zip(taken, positives, strict=True)
+    ]
+    n_positive = positives[:, -1]
+    return np.array(found) / (fraction * np.where(n_positive > 0, n_positive, np.nan))
 
 
 def _difference(values: list[Any]) -> Any:

@@ -59,15 +59,6 @@ def ranking_metrics(
         With `per_user`, float64 arrays of shape (n_users,), NaN for users without a relevant item; if
         `ids` is a torch tensor they are tensors on its device.
 
-    Raises
-    ------
-    ValueError
-        If k < 1; if `ids` is not two-dimensional, not of an integer type, or narrower than k; if the two
-        disagree on the number of users; if an id is below -1 or not below n_items; if a list holds an item
-        twice; or if a mean is asked for and no user has a relevant item.
-    TypeError
-        If `relevant` is not sparse.
-
     References
     ----------
     .. [1] Järvelin & Kekäläinen (2002), "Cumulated gain-based evaluation of IR techniques", ACM TOIS 20(4).

@@ -23,19 +23,24 @@ class Interval(NamedTuple):
 def bootstrap_interval(
     values: Any,
     *,
+    groups: np.ndarray | None = None,
     n_resamples: int = 2000,
     confidence: float = 0.95,
     seed: int | np.random.Generator = 0,
 ) -> Interval:
-    """Confidence interval of a mean over users, by the percentile bootstrap.
+    """Estimate a mean and its confidence interval by the percentile bootstrap.
 
     Draws `n` values with replacement, takes the mean, repeats, and returns the quantiles
     ``(1 - confidence) / 2`` and ``(1 + confidence) / 2`` of those means [1]_.
 
     Parameters
     ----------
-    values : array or torch tensor, shape (n_users,)
-        One value per user, as from ``ranking_metrics(..., per_user=True)``; NaN values are left out.
+    values : array or torch tensor, shape (n,)
+        Independent values, one per user as from ``ranking_metrics(..., per_user=True)``; NaN is left out.
+    groups : array, shape (n,), optional
+        Where values are not independent: the id of each value's user, household or query. Whole groups are
+        then resampled (cluster bootstrap [2]_); values of a group resemble each other, and resampling them
+        one by one would make the interval too narrow.
     n_resamples : int
         Number of resamples, at least 1. At 2000 the ends of a 95 % interval vary from seed to seed with a
         standard deviation of about 1.5 % of its width.
@@ -49,15 +54,10 @@ def bootstrap_interval(
     Interval
         ``value`` (the mean), ``low``, ``high``, ``n`` (values used).
 
-    Raises
-    ------
-    ValueError
-        If `values` is not one-dimensional, holds an infinity or nothing but NaN, or a parameter is out of
-        range.
-
     References
     ----------
     .. [1] Efron & Tibshirani (1993), "An Introduction to the Bootstrap", chapter 13.
+    .. [2] Davison & Hinkley (1997), "Bootstrap Methods and their Application", section 3.8.
 
     Examples
     --------
@@ -67,27 +67,17 @@ def bootstrap_interval(
     >>> interval.low < 0.45 and 0.55 < interval.high
     True
     """
-    sample = _finite_vector(values, "values")
+    vector = _vector(values, "values")
+    known = ~np.isnan(vector)
+    sample = _not_empty(vector[known], "values")
     check_resampling(n_resamples, confidence)
     rng = np.random.default_rng(seed)
-    distinct, counts = np.unique(sample, return_counts=True)
-    if 8 * len(distinct) <= len(sample):
-        # How often each distinct value is drawn is multinomial: the same distribution, far fewer draws
-        # for metrics that take few values, such as hit rate.
-        means = np.concatenate(
-            [
-                rng.multinomial(len(sample), counts / len(sample), size=size) @ distinct / len(sample)
-                for size in blocks(n_resamples, len(distinct))
-            ]
-        )
+    if groups is not None:
+        drawn_from = check_groups(groups, len(vector))[known]
+        means = [_resampled_means(sample, drawn_from, size, rng) for size in blocks(n_resamples, len(sample))]
     else:
-        means = np.concatenate(
-            [
-                sample[rng.integers(len(sample), size=(size, len(sample)), dtype=np.int32)].mean(axis=1)
-                for size in blocks(n_resamples, len(sample))
-            ]
-        )
-    return percentile_interval(float(sample.mean()), means, confidence, len(sample))
+        means = _drawn_means(sample, n_resamples, rng)
+    return percentile_interval(float(sample.mean()), np.concatenate(means), confidence, len(sample))
 
 
 def bootstrap_difference(
@@ -98,7 +88,7 @@ def bootstrap_difference(
     confidence: float = 0.95,
     seed: int | np.random.Generator = 0,
 ) -> Interval:
-    """Confidence interval of ``mean(a) - mean(b)`` over the same users, by the paired percentile bootstrap.
+    """Estimate ``mean(a) - mean(b)`` over the same users and its interval by the paired percentile bootstrap.
 
     Users are resampled, both values of a user together: what makes a user hard for both models cancels, so
     the interval is narrower than two separate ones suggest.
@@ -115,11 +105,6 @@ def bootstrap_difference(
     Interval
         ``value`` is the mean difference.
 
-    Raises
-    ------
-    ValueError
-        As in `bootstrap_interval`; also if the shapes differ, or a value is NaN in only one of the two.
-
     Examples
     --------
     >>> a, b = [0.9, 0.5, 0.7, 0.3], [0.8, 0.4, 0.6, 0.2]
@@ -135,7 +120,7 @@ def bootstrap_difference(
 def paired_permutation_test(
     a: Any, b: Any, *, n_permutations: int = 10_000, seed: int | np.random.Generator = 0
 ) -> float:
-    """Two-sided p-value for "the two models are equally good", by randomly swapping them within users.
+    """Test whether two models are equally good, by swapping them at random within users.
 
     If the models were exchangeable, each user's difference could as well have had the other sign. The
     p-value is the share of random sign choices whose mean difference is at least as far from zero as the
@@ -154,13 +139,7 @@ def paired_permutation_test(
     Returns
     -------
     float
-        In (0, 1]. For several comparisons, correct with `holm`.
-
-    Raises
-    ------
-    ValueError
-        If the shapes differ, a value is infinite or NaN in only one of the two, nothing is left, or
-        ``n_permutations < 1``.
+        The two-sided p-value, in (0, 1]. For several comparisons, correct with `holm`.
 
     References
     ----------
@@ -210,11 +189,6 @@ def holm(p_values: Sequence[float] | np.ndarray) -> np.ndarray:
     np.ndarray, shape (m,)
         Adjusted p-values, in the order given.
 
-    Raises
-    ------
-    ValueError
-        If `p_values` is not one-dimensional or a value is NaN or outside [0, 1].
-
     References
     ----------
     .. [1] Holm (1979), "A simple sequentially rejective multiple test procedure", Scand. J. Statist. 6(2).
@@ -237,6 +211,32 @@ def holm(p_values: Sequence[float] | np.ndarray) -> np.ndarray:
     return adjusted
 
 
+def resample_weights(
+    rows: int | np.ndarray, n_resamples: int, seed: int | np.random.Generator = 0
+) -> np.ndarray:
+    """Return how often each row is drawn in each resample; rows of one group are always drawn together.
+
+    Parameters
+    ----------
+    rows : int or array, shape (n_rows,)
+        The number of independent rows, or the group that each row belongs to, as in `bootstrap_interval`.
+    n_resamples : int
+    seed : int or numpy.random.Generator
+
+    Returns
+    -------
+    np.ndarray of float64, shape (n_resamples, n_rows)
+        ``weights @ values / weights.sum(axis=1)`` are the means of the resamples.
+    """
+    check_resampling(n_resamples, 0.95)
+    codes = None if np.ndim(rows) == 0 else np.unique(rows, return_inverse=True)[1]
+    n = rows if codes is None else int(codes.max()) + 1
+    drawn = np.random.default_rng(seed).integers(n, size=(n_resamples, n))
+    flat = drawn + n * np.arange(n_resamples)[:, None]  # one bincount for all resamples
+    counts = np.bincount(flat.ravel(), minlength=n_resamples * n).reshape(n_resamples, n)
+    return (counts if codes is None else counts[:, codes]).astype(np.float64)
+
+
 def blocks(total: int, width: int) -> Iterator[int]:
     """Split `total` rows of `width` draws into block sizes that respect BLOCK_DRAWS."""
     size = max(1, BLOCK_DRAWS // max(1, width))
@@ -245,17 +245,47 @@ def blocks(total: int, width: int) -> Iterator[int]:
 
 
 def check_resampling(n_resamples: int, confidence: float) -> None:
-    """Raise ValueError for parameters no interval can be made from."""
+    """Raise ValueError for parameters that no interval can be made from."""
     if n_resamples < 1:
         raise ValueError(f"n_resamples must be at least 1, got {n_resamples}")
     if not 0 < confidence < 1:
         raise ValueError(f"confidence must be between 0 and 1, got {confidence}")
 
 
+def check_groups(groups: Any, n_rows: int) -> np.ndarray:
+    """Return the groups as an array; raise ValueError unless there is one per row."""
+    if np.shape(groups) != (n_rows,):
+        raise ValueError(f"{n_rows} rows but groups of shape {np.shape(groups)}: one per row")
+    return np.asarray(groups)
+
+
 def percentile_interval(value: float, resampled: np.ndarray, confidence: float, n: int) -> Interval:
-    """Interval between the outer quantiles of resampled statistics."""
+    """Return the interval between the outer quantiles of resampled statistics."""
     low, high = np.quantile(resampled, [(1 - confidence) / 2, (1 + confidence) / 2])
     return Interval(value, float(low), float(high), n)
+
+
+def _drawn_means(sample: np.ndarray, n_resamples: int, rng: np.random.Generator) -> list[np.ndarray]:
+    distinct, counts = np.unique(sample, return_counts=True)
+    n = len(sample)
+    if 8 * len(distinct) <= n:
+        # How often each distinct value is drawn is multinomial: the same distribution, far fewer draws
+        # for metrics that take few values, such as hit rate.
+        return [
+            rng.multinomial(n, counts / n, size=size) @ distinct / n
+            for size in blocks(n_resamples, len(distinct))
+        ]
+    return [
+        sample[rng.integers(n, size=(size, n), dtype=np.int32)].mean(axis=1)
+        for size in blocks(n_resamples, n)
+    ]
+
+
+def _resampled_means(
+    sample: np.ndarray, groups: np.ndarray, n_resamples: int, rng: np.random.Generator
+) -> np.ndarray:
+    weights = resample_weights(groups, n_resamples, rng)
+    return weights @ sample / weights.sum(axis=1)
 
 
 def _vector(values: Any, name: str) -> np.ndarray:
@@ -270,13 +300,10 @@ def _vector(values: Any, name: str) -> np.ndarray:
     return vector
 
 
-def _finite_vector(values: Any, name: str) -> np.ndarray:
-    """The values that are not NaN; there must be some."""
-    vector = _vector(values, name)
-    vector = vector[~np.isnan(vector)]
-    if len(vector) == 0:
+def _not_empty(sample: np.ndarray, name: str) -> np.ndarray:
+    if len(sample) == 0:
         raise ValueError(f"{name} holds no number")
-    return vector
+    return sample
 
 
 def _paired_differences(a: Any, b: Any) -> np.ndarray:
@@ -287,4 +314,5 @@ def _paired_differences(a: Any, b: Any) -> np.ndarray:
     unpaired = np.flatnonzero(np.isnan(first) != np.isnan(second))
     if len(unpaired):
         raise ValueError(f"only one of a[{unpaired[0]}] and b[{unpaired[0]}] is NaN: not the same users")
-    return _finite_vector(first - second, "a - b")
+    differences = first - second
+    return _not_empty(differences[~np.isnan(differences)], "a - b")

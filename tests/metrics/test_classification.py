@@ -16,6 +16,7 @@ from recsys_lib.metrics import (
     classification,
     classification_metrics,
     lift,
+    resample_weights,
     significance,
 )
 
@@ -136,7 +137,7 @@ def test_resamples_with_one_class_are_left_out():
 def test_weighted_metrics_equal_scikit_learn_on_the_resampled_rows(decimals):
     y, p = predictions(2, n=60, decimals=decimals)
     rng = np.random.default_rng(0)
-    weights = classification._resample_weights(60, 25, rng)
+    weights = resample_weights(60, 25, rng)
     np.testing.assert_array_equal(weights.sum(axis=1), 60)
     assert len(np.unique(weights, axis=0)) == 25
     resampled = classification.weighted_metrics(y.astype(float), p, weights)

@@ -56,7 +56,7 @@ def serve(make: Callable[[str, dict], Callable[[], object]]) -> None:
             call = make(name, request["cell"])
             answer = {"ready": True}
         elif request.get("memory"):
-            answer = {"extra_bytes": extra_memory(call)}
+            answer = {"extra_bytes": peak_growth(call)}
         else:
             gc.collect()
             start = time.perf_counter()
@@ -133,8 +133,11 @@ def compare(
     return results
 
 
-def extra_memory(call: Callable[[], object]) -> int | None:
-    """Bytes that a call adds to this process's resident set at its peak; None where unknown (not Linux)."""
+def peak_growth(call: Callable[[], object]) -> int | None:
+    """Return how many bytes a call adds to this process's resident set at its peak; None off Linux.
+
+    The kernel keeps the high-water mark itself: nothing is sampled, and no thread runs beside the call.
+    """
     clear, status = Path("/proc/self/clear_refs"), Path("/proc/self/status")
     gc.collect()
     try:

@@ -1,6 +1,5 @@
 """Executing one notebook in a kernel of its own, with its time, its peak memory and what went wrong."""
 
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -18,9 +17,9 @@ from traitlets import default
 
 from recsys_lib.course.notebooks import ADDED_TAGS, code_cells, read_notebook, tags, write_notebook
 from recsys_lib.files import atomic_path
+from recsys_lib.judging.memory import MEBIBYTE, highest
 
 MEMORY_SAMPLE_SECONDS = 0.1
-MEBIBYTE = 2**20
 
 
 class Failure(NamedTuple):
@@ -141,19 +140,8 @@ def peak_memory(interval: float = MEMORY_SAMPLE_SECONDS) -> Iterator[Callable[[]
     """
     runner = psutil.Process()
     before = {child.pid for child in runner.children(recursive=True)}
-    stop, highest = threading.Event(), [0]
-
-    def watch() -> None:
-        while not stop.wait(interval):
-            highest[0] = max(highest[0], _resident_bytes(runner, before))
-
-    thread = threading.Thread(target=watch, daemon=True)
-    thread.start()
-    try:
-        yield lambda: highest[0] / MEBIBYTE
-    finally:
-        stop.set()
-        thread.join()
+    with highest(lambda: _resident_bytes(runner, before), interval) as peak:
+        yield lambda: peak() / MEBIBYTE
 
 
 def _resident_bytes(runner: psutil.Process, before: set[int]) -> int:

@@ -18,7 +18,7 @@ from recsys_lib.files import atomic_path, project_root
 from recsys_lib.judging.benchmark import PUBLISHED, Benchmark
 from recsys_lib.judging.contenders import Contender
 from recsys_lib.judging.fingerprint import code_version, fingerprint
-from recsys_lib.judging.memory import extra_memory
+from recsys_lib.judging.memory import peak_growth
 from recsys_lib.judging.results import result_row
 from recsys_lib.metrics import bootstrap_interval, catalogue_metrics, ranking_metrics
 from recsys_lib.recommenders import Recommender
@@ -68,7 +68,7 @@ def fit_and_rank(
     """
     length = min(LENGTH, benchmark.split.train.n_items)
     ids, seconds = {}, {}
-    with extra_memory() as grown:
+    with peak_growth() as grown:
         start = time.perf_counter()
         model = contender.model.fit(benchmark.split.train, **contender.extra)
         fit_seconds = time.perf_counter() - start

@@ -1,6 +1,4 @@
-"""How much memory a piece of work takes in this process."""
-
-from __future__ import annotations
+"""How much memory a piece of work takes."""
 
 import ctypes
 import gc
@@ -10,10 +8,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 SAMPLE_SECONDS = 0.01
+MEBIBYTE = 2**20
 
 
 @contextmanager
-def extra_memory() -> Iterator[Callable[[], float]]:
+def peak_growth() -> Iterator[Callable[[], float]]:
     """Watch by how much this process grows at most inside the block.
 
     Memory that was freed before but is still held by the C library would be used again unseen; where that
@@ -27,25 +26,39 @@ def extra_memory() -> Iterator[Callable[[], float]]:
     import psutil  # belongs to the course, not to the library
 
     _give_back()
-    process, stop = psutil.Process(), threading.Event()
-    before = highest = process.memory_info().rss
+    process = psutil.Process()
+    before = process.memory_info().rss
+    with highest(lambda: process.memory_info().rss, SAMPLE_SECONDS) as peak:
+        yield lambda: (peak() - before) / MEBIBYTE
+
+
+@contextmanager
+def highest(measure: Callable[[], int], interval: float) -> Iterator[Callable[[], int]]:
+    """Call `measure` in a thread, every `interval` seconds and at both ends of the block.
+
+    Yields
+    ------
+    callable
+        Returns the highest value so far. A peak shorter than the interval can be missed.
+    """
+    peak, stop = measure(), threading.Event()
 
     def look() -> None:
-        nonlocal highest
-        highest = max(highest, process.memory_info().rss)
+        nonlocal peak
+        peak = max(peak, measure())
 
     def watch() -> None:
-        while not stop.wait(SAMPLE_SECONDS):
+        while not stop.wait(interval):
             look()
 
     thread = threading.Thread(target=watch, daemon=True)
     thread.start()
     try:
-        yield lambda: (highest - before) / 2**20
+        yield lambda: peak
     finally:
-        look()
         stop.set()
         thread.join()
+        look()
 
 
 def _give_back() -> None:

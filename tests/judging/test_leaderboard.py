@@ -1,5 +1,7 @@
 """Benchmarks, their contenders, and lists that are stored once and never trusted blindly."""
 
+import time
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -10,7 +12,7 @@ from recsys_lib.judging.benchmark import event_table, open_benchmark, open_bench
 from recsys_lib.judging.contenders import Contender, contenders, spelled_out
 from recsys_lib.judging.fingerprint import fingerprint
 from recsys_lib.judging.leaderboard import fit_and_rank, judge, published_rows, ranked_lists
-from recsys_lib.judging.memory import extra_memory
+from recsys_lib.judging.memory import highest, peak_growth
 from recsys_lib.metrics import catalogue_metrics, ranking_metrics
 from recsys_lib.recommenders import ALS, BoostedRanker, ItemKNN, Popularity
 from recsys_lib.recommenders.popularity import Random
@@ -210,14 +212,29 @@ def test_fingerprint_sees_every_change(benchmark):
         fingerprint(object())
 
 
-def test_extra_memory_sees_a_large_array():
-    with extra_memory() as grown:
+def test_peak_growth_sees_a_large_array():
+    with peak_growth() as grown:
         large = np.ones(200 * 2**17)  # 200 MiB, too large to come from what is reserved already
         del large
     assert 150 < grown() < 300
-    with extra_memory() as grown:
+    with peak_growth() as grown:
         pass
     assert grown() < 30
+
+
+def test_the_highest_value_is_looked_for_inside_the_block_and_at_both_ends():
+    for values, expected in (([9, 1, 1], 9), ([1, 1, 9], 9)):
+        rest = iter(values)
+        with highest(lambda rest=rest: next(rest), interval=60) as peak:
+            next(rest)  # nothing is sampled so soon
+        assert peak() == expected
+    now = [0]
+    with highest(lambda: now[0], interval=0.001) as peak:
+        now[0] = 5
+        while peak() < 5:  # the thread sees it
+            time.sleep(0.001)
+        now[0] = 1
+    assert peak() == 5
 
 
 def test_random_lists_are_uniform_and_do_not_depend_on_company(benchmark):

@@ -17,11 +17,11 @@ from typing import TYPE_CHECKING, Any
 from tqdm import tqdm
 
 from recsys_lib.files import atomic_path, project_root
+from recsys_lib.judging.results import PROFILES
 
 if TYPE_CHECKING:  # loading Jupyter takes seconds; `--help` and a mistyped option should not wait for it
     from recsys_lib.course.kernels import Execution, Failure
 
-PROFILES = ("smoke", "default", "full")
 FAILED, MISUSED, INTERRUPTED, TERMINATED = 1, 2, 130, 143
 ANSI_CODES = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]")
 

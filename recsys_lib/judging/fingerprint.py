@@ -1,7 +1,5 @@
 """Checksums of things in memory and of the code itself: what a stored result depends on."""
 
-from __future__ import annotations
-
 import ast
 import functools
 import hashlib
@@ -13,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import torch
 from scipy.sparse import issparse
 
 from recsys_lib.data import Interactions
@@ -29,8 +28,9 @@ def fingerprint(*things: Any) -> str:
     Parameters
     ----------
     *things
-        Numbers, strings, None, arrays, sparse matrices, Series, Index, Interactions, dataclasses such as
-        recommenders (their settings and device, nothing fitted), and lists, tuples and dicts of all these.
+        Numbers, strings, bytes, None, arrays, tensors, sparse matrices, Series, Index, Interactions,
+        dataclasses such as recommenders (their settings and device, nothing fitted), and lists, tuples and
+        dicts of all these.
 
     Returns
     -------
@@ -58,20 +58,20 @@ def code_version() -> str:
     """Return a checksum of the source of models and data, with the versions of what computes for them."""
     digest = hashlib.sha256()
     for path in sorted(path for name in CODE for path in (Path(__file__).parent.parent / name).rglob("*.py")):
-        digest.update(path.name.encode() + source_checksum(path.read_text(encoding="utf-8")).encode())
+        digest.update(path.name.encode() + _source_checksum(path.read_text(encoding="utf-8")).encode())
     for name in PACKAGES:
         digest.update(f"{name}={version(name)}".encode())
     return digest.hexdigest()
 
 
-def source_checksum(source: str) -> str:
+def _source_checksum(source: str) -> str:
     """Return a checksum of Python code that a comment or a line break does not change.
 
     Examples
     --------
-    >>> source_checksum("a = 1  # one") == source_checksum("a=1")
+    >>> _source_checksum("a = 1  # one") == _source_checksum("a=1")
     True
-    >>> source_checksum("a = 1") == source_checksum("a = 2")
+    >>> _source_checksum("a = 1") == _source_checksum("a = 2")
     False
     """
     return hashlib.sha256(ast.dump(ast.parse(source)).encode()).hexdigest()
@@ -79,12 +79,15 @@ def source_checksum(source: str) -> str:
 
 def _absorb(digest: Any, thing: Any) -> None:
     # Type and size go first, so that what follows cannot be read in two ways.
-    if thing is None or isinstance(thing, bool | int | float | str | np.generic):
+    if thing is None or isinstance(thing, bool | int | float | str | bytes | np.generic):
         text = f"{type(thing).__name__}:{thing!r};"
         digest.update(f"{len(text)}:{text}".encode())
     elif isinstance(thing, np.ndarray) and thing.dtype != object:
         digest.update(f"array:{thing.dtype}:{thing.shape};".encode())
         digest.update(np.ascontiguousarray(thing).view(np.uint8))
+    elif isinstance(thing, torch.Tensor):
+        digest.update(f"tensor:{thing.dtype}:{tuple(thing.shape)};".encode())
+        digest.update(thing.detach().cpu().reshape(-1).view(torch.uint8).numpy())  # NumPy has no bfloat16
     elif issparse(thing):
         _absorb(digest, [thing.shape, thing.indptr, thing.indices, thing.data])
     elif isinstance(thing, pd.Series | pd.Index):

@@ -1,8 +1,5 @@
 """What contenders recommend and what it cost: fitted once, stored, judged the same way everywhere."""
 
-from __future__ import annotations
-
-import json
 import os
 import re
 import time
@@ -11,10 +8,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
 
-from recsys_lib.files import atomic_path, project_root
+from recsys_lib.files import load_tensors, project_root, save_tensors
 from recsys_lib.judging.benchmark import PUBLISHED, Benchmark
 from recsys_lib.judging.contenders import Contender
 from recsys_lib.judging.fingerprint import code_version, fingerprint
@@ -25,7 +20,7 @@ from recsys_lib.recommenders import Recommender
 from recsys_lib.recommenders.shared.arrays import on_host
 
 LENGTH = 100  # items kept of every list
-VERSION = 1  # raise it when stored lists of before would be read wrongly
+VERSION = 2  # raise it when stored lists of before would be read wrongly
 METRICS = ("ndcg", "map", "precision", "recall", "mrr")
 
 
@@ -79,10 +74,8 @@ def fit_and_rank(
             seconds[task] = time.perf_counter() - start
     ranked = Ranked(ids, fit_seconds, seconds, grown())
     key = _key(contender, benchmark)
-    costs = {"fit_seconds": fit_seconds, "recommend_seconds": seconds, "memory_mib": ranked.memory_mib}
-    stamp = {"key": key, "sha256": fingerprint(ids), **costs}
-    with atomic_path(_path(contender, benchmark, key, folder)) as temporary:
-        save_file(ids, temporary, metadata={"stamp": json.dumps(stamp)})
+    stamp = {"key": key, **{name: value for name, value in ranked._asdict().items() if name != "ids"}}
+    save_tensors(_path(contender, benchmark, key, folder), ids, stamp)
     return model, ranked
 
 
@@ -90,24 +83,20 @@ def ranked_lists(contender: Contender, benchmark: Benchmark, folder: str | Path 
     """Return a contender's lists: the stored ones, or, where there are none, those of a fresh fit.
 
     Stored lists are used only if they were made from the same interactions, settings, extra input, device,
-    code and package versions, and their checksum holds. A damaged file is made anew, with a warning.
+    code and package versions, and their checksum holds. A damaged file is rebuilt, with a warning.
 
     Parameters
     ----------
     contender, benchmark, folder
         As in `fit_and_rank`.
-
-    Returns
-    -------
-    Ranked
     """
     key = _key(contender, benchmark)
     path = _path(contender, benchmark, key, folder)
     if path.is_file():
         try:
             return _read(path, key, contender)
-        except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
-            warnings.warn(f"{path.name} is damaged ({error}); its lists are made anew", stacklevel=2)
+        except (OSError, ValueError) as error:
+            warnings.warn(f"{error}; its lists are rebuilt", stacklevel=2)
     return fit_and_rank(contender, benchmark, folder)[1]
 
 
@@ -163,12 +152,10 @@ def published_rows(benchmark: Benchmark) -> list[dict[str, Any]]:
 
 
 def _read(path: Path, key: str, contender: Contender) -> Ranked:
-    with safe_open(path, framework="numpy") as file:
-        stamp = json.loads(file.metadata()["stamp"])
-        ids = {task: file.get_tensor(task) for task in contender.tasks}
-    if stamp["key"] != key or stamp["sha256"] != fingerprint(ids):
-        raise ValueError("its checksum differs")
-    return Ranked(ids, stamp["fit_seconds"], stamp["recommend_seconds"], stamp["memory_mib"])
+    ids, costs = load_tensors(path)
+    if costs.pop("key", None) != key:
+        raise ValueError(f"{path.name} holds the lists of something else")
+    return Ranked({task: ids[task] for task in contender.tasks}, **costs)  # in the order of tasks
 
 
 def _path(contender: Contender, benchmark: Benchmark, key: str, folder: str | Path | None) -> Path:

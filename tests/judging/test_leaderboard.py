@@ -5,11 +5,12 @@ import time
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 from recsys_lib.data import Interactions, Split
 from recsys_lib.judging import leaderboard
 from recsys_lib.judging.benchmark import event_table, open_benchmark, open_benchmarks
-from recsys_lib.judging.contenders import Contender, contenders, spelled_out
+from recsys_lib.judging.contenders import Contender, contenders, describe
 from recsys_lib.judging.fingerprint import fingerprint
 from recsys_lib.judging.leaderboard import fit_and_rank, judge, published_rows, ranked_lists
 from recsys_lib.judging.memory import highest, peak_growth
@@ -94,10 +95,10 @@ def test_every_contender_of_own_data_makes_lists(benchmark, tmp_path):
         assert all(ids.shape == (40, 30) for ids in lists.ids.values())  # no more items than there are
 
 
-def test_described_shows_what_is_not_default():
-    assert spelled_out(ALS(32, alpha=3.0, seed=4)) == "ALS(factors=32, alpha=3.0)"
+def test_a_description_shows_what_is_not_default():
+    assert describe(ALS(32, alpha=3.0, seed=4)) == "ALS(factors=32, alpha=3.0)"
     blend = BoostedRanker([ItemKNN(), Popularity()], [3, 0])
-    assert spelled_out(blend) == "BoostedRanker(parts=[ItemKNN(), Popularity()], candidates=[3, 0])"
+    assert describe(blend) == "BoostedRanker(parts=[ItemKNN(), Popularity()], candidates=[3, 0])"
 
 
 def test_lists_are_those_of_the_model(counted, tmp_path):
@@ -138,13 +139,13 @@ def test_other_data_settings_or_code_mean_a_fresh_fit(counted, tmp_path, monkeyp
 
 
 @pytest.mark.parametrize("damage", ["cut", "empty", "changed"])
-def test_a_damaged_file_is_made_anew_and_said(counted, tmp_path, damage):
+def test_a_damaged_file_is_rebuilt_and_said(counted, tmp_path, damage):
     benchmark, contender, calls = counted
     before = ranked_lists(contender, benchmark, tmp_path)
     path = next(tmp_path.glob("*.safetensors"))
     whole = path.read_bytes()
     path.write_bytes({"cut": whole[:-50], "empty": b"", "changed": whole[:-1] + b"\x07"}[damage])
-    with pytest.warns(UserWarning, match=r"\.safetensors is damaged .* made anew"):
+    with pytest.warns(UserWarning, match=r"\.safetensors is damaged: .*; its lists are rebuilt"):
         after = ranked_lists(contender, benchmark, tmp_path)
     assert len(calls) == 2
     np.testing.assert_array_equal(before.ids["own_data_all"], after.ids["own_data_all"])
@@ -200,14 +201,18 @@ def test_published_rows_are_marked_and_only_where_there_are_some(benchmark):
 def test_fingerprint_sees_every_change(benchmark):
     train = benchmark.split.train
     things = [
-        1, 1.0, True, "1", None, [1], [[1]], ["1", "2"], ["12"], {"a": 1}, {"a": 2},
+        1, 1.0, True, "1", b"1", None, [1], [[1]], ["1", "2"], ["12"], {"a": 1}, {"a": 2},
         np.arange(3), np.arange(3.0), np.arange(4).reshape(2, 2), np.arange(4),
-        pd.Series(["a", "b"]), pd.Series(["a", "c"]), train, train.matrix,
+        torch.arange(4), torch.arange(4).reshape(2, 2), torch.arange(4.0), torch.tensor(3.0),
+        torch.tensor([3.0], dtype=torch.bfloat16), pd.Series(["a", "b"]),
+        pd.Series(["a", "c"]), train, train.matrix,
         Popularity(), ALS(8), ALS(9), ALS(9, device="meta"),
         BoostedRanker([Popularity()], [3]), BoostedRanker([ItemKNN()], [3]),
     ]  # fmt: skip
     assert len({fingerprint(thing) for thing in things}) == len(things)
     assert fingerprint(ALS(8)) == fingerprint(ALS(8))
+    table = torch.arange(6.0).reshape(2, 3)
+    assert fingerprint(table.T) == fingerprint(table.T.contiguous()) != fingerprint(table)
     with pytest.raises(TypeError, match="no checksum for a object"):
         fingerprint(object())
 

@@ -4,9 +4,9 @@ import numpy as np
 import pandas as pd
 import torch
 from sklearn.base import BaseEstimator, ClassifierMixin
-from threadpoolctl import threadpool_limits
 
 from recsys_lib.customers.encoding import as_numbers
+from recsys_lib.scoring.workers import single_threaded
 
 # Columns that describe the campaign, not the household; everything else belongs to the user's side.
 ITEM_PREFIX = "campaign_"
@@ -57,7 +57,7 @@ class UserItemNetwork(ClassifierMixin, BaseEstimator):
         labels = torch.tensor(np.asarray(y), dtype=torch.float32, device=self.device)
         # The global generator is put back: dropout and first weights draw from it.
         # One thread: for matrices this small, sharing the work costs more than it saves.
-        with torch.random.fork_rng(), threadpool_limits(1):
+        with torch.random.fork_rng(), single_threaded():
             self.networks_ = [self._train(inputs, labels, self.seed + k) for k in range(self.members)]
         return self
 

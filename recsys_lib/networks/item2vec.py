@@ -1,11 +1,11 @@
 """Item vectors from baskets: skip-gram with negative sampling, its gradients written out, on CPU or GPU."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import NamedTuple
 
 import numpy as np
 import torch
+
+from recsys_lib.scoring.workers import single_threaded
 
 NOISE_POWER = 0.75  # negatives are drawn by count^0.75, as in word2vec: rare items a little more often
 SHARED_NEGATIVES = 64  # drawn once per batch and weighted: one matrix product instead of many small ones
@@ -84,7 +84,7 @@ def item2vec(
         raise ValueError("width, negatives, epochs, batch_size and rate must be positive")
     item, first, size = _lines_of_shared_baskets(baskets, items, device)
     settings = (width, negatives, epochs, batch_size, rate, seed)
-    with _one_thread():
+    with single_threaded():
         return _train(item, first, size, n_items, *settings)
 
 
@@ -180,13 +180,3 @@ def _lines_of_shared_baskets(
         raise ValueError("no basket holds two lines: there are no pairs to learn from")
     first, size = np.repeat(np.cumsum(size) - size, size), np.repeat(size, size)
     return tuple(torch.as_tensor(array.astype(np.int64), device=device) for array in (item, first, size))
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)

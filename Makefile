@@ -31,7 +31,7 @@ help:
 	@echo "make refresh   re-execute the notebooks and store their outputs  NOTEBOOKS=\"01\""
 	@echo "make student   copies without the exercises' solutions into build/student/"
 	@echo "make results   keep the results of the last whole default run in results/"
-	@echo "make readme    write README's tables and charts from results/ and benchmarks/results/"
+	@echo "make readme    write README's tables and charts, and data/GLOSSARY.md"
 	@echo "make bench     side by side with other libraries, in an environment of its own  BENCH=\"top_k text\""
 	@echo "make lock      resolve requirements.lock again from pyproject.toml"
 	@echo "make clean     remove build/ (the environment and the data stay)"

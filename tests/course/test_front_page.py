@@ -14,8 +14,9 @@ import yaml
 
 from recsys_lib.course.front.charts import charts, digest, draw_charts
 from recsys_lib.course.front.page import (
+    PAGES,
     fill,
-    generated_parts,
+    generated_pages,
     keep_results,
     load_kept,
     main,
@@ -30,11 +31,16 @@ from recsys_lib.judging.results import load_results, result_row, save_results
 ROOT = project_root()
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 KEPT = load_kept(ROOT)
-STALE = "README.md is not what `make readme` makes of results/, benchmarks/results/ and data/glossary.csv"
+STALE = "this is not what `make readme` makes of results/, benchmarks/results/ and data/glossary.csv"
 
 
-def test_readme_is_what_the_results_say() -> None:
-    assert fill(README, generated_parts(KEPT)) == README, STALE
+@pytest.mark.parametrize(("path", "text"), generated_pages(ROOT, KEPT).items(), ids=PAGES)
+def test_pages_are_what_the_results_say(path: Path, text: str) -> None:
+    assert path.read_text(encoding="utf-8") == text, STALE
+
+
+def test_the_front_page_is_short() -> None:
+    assert len(README.splitlines()) <= 250
 
 
 @pytest.mark.parametrize("name", charts(KEPT))
@@ -45,10 +51,12 @@ def test_charts_show_what_the_results_say(name: str) -> None:
     assert not made_from or digest(made_from) in path.read_text(encoding="utf-8"), STALE
 
 
-def test_a_number_changed_by_hand_is_found() -> None:
+def test_a_number_changed_by_hand_is_found(tmp_path: Path) -> None:
     number = re.search(r"\d\.\d ×", README)
     spoilt = README.replace(number[0], "99.9 ×", 1)
-    assert fill(spoilt, generated_parts(KEPT)) == README != spoilt
+    (tmp_path / "README.md").write_text(spoilt, encoding="utf-8")
+    parts = {name: make(KEPT) for name, make in PAGES["README.md"].items()}
+    assert fill(tmp_path / "README.md", parts) == README != spoilt
 
 
 def test_every_kept_result_is_one_of_the_default_profile() -> None:
@@ -65,9 +73,10 @@ def test_a_full_run_takes_the_place_of_the_default_one() -> None:
 
 
 def test_links_of_the_hand_written_pages_lead_somewhere() -> None:
-    for name in ("README.md", "CONTRIBUTING.md"):
-        for link in re.findall(r"\]\((?!https?:)([^)#]+)\)", (ROOT / name).read_text(encoding="utf-8")):
-            assert (ROOT / link).exists(), f"{name}: {link}"
+    for name in ("README.md", "CONTRIBUTING.md", "data/README.md", "data/GLOSSARY.md"):
+        page = ROOT / name
+        for link in re.findall(r"\]\((?!https?:)([^)#]+)\)", page.read_text(encoding="utf-8")):
+            assert (page.parent / link).exists(), f"{name}: {link}"
 
 
 def test_citation_names_the_version_that_is_installed() -> None:
@@ -176,8 +185,9 @@ def project(tmp_path: Path) -> Callable[..., Path]:
         row = {"notebook": "03_models", "cells": 3, "seconds": 61.234, "peak_mib": 512.7, "status": status}
         run = {"profile": profile, "parameters": parameters, "notebooks": [row]}
         (tmp_path / "build" / "course.json").write_text(json.dumps(run))
-        marks = "".join(f"<!-- generated: {name} -->\n<!-- end -->\n" for name in generated_parts(KEPT))
-        (tmp_path / "README.md").write_text(f"by hand\n{marks}also by hand\n", encoding="utf-8")
+        for page, parts in PAGES.items():
+            marks = "".join(f"<!-- generated: {name} -->\n<!-- end -->\n" for name in parts)
+            (tmp_path / page).write_text(f"by hand\n{marks}also by hand\n", encoding="utf-8")
         return tmp_path
 
     return make
@@ -193,7 +203,8 @@ def test_keep_and_write(project: Callable[..., Path]) -> None:
     assert text.startswith("by hand\n")
     assert text.endswith("also by hand\n")
     assert "| [03](notebooks/03_models.ipynb) | Title | 61 s | 0.5 GiB |" in text
-    assert "| matrix | 矩阵 | table | [03](notebooks/03_models.ipynb) |" in text
+    glossary = (root / "data" / "GLOSSARY.md").read_text(encoding="utf-8")
+    assert "| matrix | 矩阵 | table | [03](../notebooks/03_models.ipynb) |" in glossary
     first = {path.name: path.read_bytes() for path in (root / "results" / "charts").iterdir()}
     assert set(first) == {"map.svg", "leaderboard.svg"}
     write_front_page(root)
@@ -227,9 +238,10 @@ def test_nothing_run_is_said_on_the_command_line(
 
 
 @pytest.mark.parametrize("text", ["no marks", "<!-- generated: other -->\n<!-- end -->"])
-def test_marks_must_be_the_parts(text: str) -> None:
-    with pytest.raises(ValueError, match="README marks"):
-        fill(text, {"sizes": "x"})
+def test_marks_must_be_the_parts(tmp_path: Path, text: str) -> None:
+    (tmp_path / "README.md").write_text(text)
+    with pytest.raises(ValueError, match=r"README\.md marks"):
+        fill(tmp_path / "README.md", {"sizes": "x"})
 
 
 def test_charts_without_figures_are_not_drawn(tmp_path: Path) -> None:

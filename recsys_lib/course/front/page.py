@@ -1,6 +1,7 @@
-"""README's tables, made from results/ and benchmarks/results/; `make results` and `make readme` call this.
+"""README's tables and the glossary's page, made from kept results, benchmarks and data/glossary.csv.
 
-A generated part stands between `<!-- generated: NAME -->` and `<!-- end -->`; the rest is written by hand.
+`make results` and `make readme` call this. A generated part of a page stands between
+`<!-- generated: NAME -->` and `<!-- end -->`; the rest is written by hand.
 """
 
 import argparse
@@ -18,12 +19,25 @@ from recsys_lib.judging.results import validate_results
 
 PART = re.compile(r"(<!-- generated: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 MEBIBYTE = 2**20
+PAGES = {  # page → name of each generated part, and the function that makes it
+    "README.md": {
+        "notebooks": tables.notebooks_table,
+        "leaderboard_shop": tables.shop_leaderboard,
+        "leaderboard_films": tables.films_leaderboard,
+        "findings": questions.findings,
+        "chart": tables.leaderboard_chart,
+        "answers": questions.answers_table,
+        "speed": tables.speed_table,
+        "sizes": tables.sizes_table,
+    },
+    "data/GLOSSARY.md": {"glossary": tables.glossary_table},
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return the exit status: 0, or 1 if there is nothing fit to be kept."""
     parser = argparse.ArgumentParser(prog="python -m recsys_lib.course.front.page", description=__doc__)
-    parser.add_argument("command", choices=("keep", "write"), help="copy build/ to results/, or write README")
+    parser.add_argument("command", choices=("keep", "write"), help="copy build/ to results/, or write pages")
     options = parser.parse_args(arguments)
     root = project_root()
     try:
@@ -35,14 +49,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def keep_results(root: Path, prefix: str | Path = sys.prefix) -> None:
-    """Copy the results of a whole default run from build/ to results/.
+    """Copy the results of a whole default run from build/ to results/, and note sizes.
 
     Parameters
     ----------
     root : Path
-        Of the project.
+        The project's folder.
     prefix : str or Path
-        The environment, whose size is noted.
+        The environment's folder.
 
     Raises
     ------
@@ -69,7 +83,7 @@ def keep_results(root: Path, prefix: str | Path = sys.prefix) -> None:
 
 
 def _neutral(done: Mapping[str, Any], names: Sequence[str], root: Path, prefix: Path) -> dict[str, Any]:
-    """Timings and sizes without more digits than another run would repeat."""
+    """Round timings and sizes to the digits that another run would repeat."""
     rows = [
         {
             "notebook": name,
@@ -126,51 +140,32 @@ def load_kept(root: Path) -> dict[str, Any]:
     }
 
 
-def generated_parts(kept: Mapping[str, Any]) -> dict[str, str]:
-    """Return the text of every generated part of README, by name."""
-    makers = {
-        "notebooks": tables.notebooks_table,
-        "leaderboard_shop": tables.shop_leaderboard,
-        "leaderboard_films": tables.films_leaderboard,
-        "findings": questions.findings,
-        "chart": tables.leaderboard_chart,
-        "answers": questions.answers_table,
-        "speed": tables.speed_table,
-        "sizes": tables.sizes_table,
-        "glossary": tables.glossary_table,
-    }
-    return {name: make(kept) for name, make in makers.items()}
+def generated_pages(root: Path, kept: Mapping[str, Any]) -> dict[Path, str]:
+    """Return the text of every page, its generated parts made from what was kept."""
+    texts = {}
+    for name, makers in PAGES.items():
+        path = root / name
+        texts[path] = fill(path, {part: make(kept) for part, make in makers.items()})
+    return texts
 
 
-def fill(text: str, parts: Mapping[str, str]) -> str:
-    """Put every part between its marks.
-
-    Raises
-    ------
-    ValueError
-        If the marks in the text are not exactly the names of the parts.
-
-    Examples
-    --------
-    >>> print(fill("a\\n<!-- generated: b -->\\nold\\n<!-- end -->", {"b": "new"}))
-    a
-    <!-- generated: b -->
-    new
-    <!-- end -->
-    """
+def fill(page: Path, parts: Mapping[str, str]) -> str:
+    """Return the text of a page with every part between its marks, which must be exactly the parts' names."""
+    text = page.read_text(encoding="utf-8")
     found = [name for _, name, _ in PART.findall(text)]
     if sorted(found) != sorted(parts):
-        raise ValueError(f"README marks {found}, but the generated parts are {list(parts)}")
+        raise ValueError(f"{page.name} marks {found}, but its generated parts are {list(parts)}")
     return PART.sub(lambda match: f"{match[1]}{parts[match[2]]}\n{match[3]}", text)
 
 
 def write_front_page(root: Path) -> None:
-    """Write the generated parts of README.md and the charts in results/charts."""
-    kept, readme = load_kept(root), root / "README.md"
-    text = fill(readme.read_text(encoding="utf-8"), generated_parts(kept))
+    """Write the generated parts of README.md and data/GLOSSARY.md, and the charts in results/charts."""
+    kept = load_kept(root)
+    texts = generated_pages(root, kept)
     charts.draw_charts(kept, root / "results" / "charts")
-    with atomic_path(readme) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+    for path, text in texts.items():
+        with atomic_path(path) as temporary:
+            temporary.write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -151,12 +151,13 @@ def read_glossary(path: Path) -> list[dict[str, str]]:
 
 
 def glossary_table(kept: Mapping[str, Any]) -> str:
-    """English, Chinese, meaning, and a link to where it is taught."""
+    """List the words of the course in English and Chinese, for the page in data/: its links go up first."""
     by_number = {name[:2]: name for name in kept["titles"]}
     rows = []
     for row in sorted(kept["glossary"], key=lambda row: row["english"].lower()):
         links = [
-            f"[{n}](notebooks/{by_number[n]}.ipynb)" if n in by_number else n for n in row["notebook"].split()
+            f"[{n}](../notebooks/{by_number[n]}.ipynb)" if n in by_number else n
+            for n in row["notebook"].split()
         ]
         rows.append((row["english"], row["chinese"], row["meaning"], " ".join(links)))
     return markdown_table(("English", "中文", "in a few words", "taught in"), "llll", rows)

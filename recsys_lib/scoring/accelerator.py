@@ -54,7 +54,7 @@ def rank_scores(
 def merge(
     best: torch.Tensor, ids: torch.Tensor, scores: torch.Tensor, start: int, k: int
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Bring the scores of items start, start + 1, … into the lists of the best so far.
+    """Merge the scores of items start, start + 1, … into the lists of the best so far.
 
     Only the k groups with the highest maxima are searched. That is exact, ties included, because groups are
     runs of consecutive ids: where an item's group is left out, each of k groups holds an item that is better,
@@ -76,7 +76,7 @@ def merge(
 
 
 def top_positions(scores: torch.Tensor, k: int) -> torch.Tensor:
-    """Positions of the k highest scores of every row, best first, lower position first among equals.
+    """Find the positions of the k highest scores of every row, best first, lower position first among equals.
 
     `torch.topk` promises no order among equal scores. In float32 score and position are packed into one
     integer, so that no two are equal; other types take a stable sort.
@@ -131,7 +131,7 @@ def _finish(
 def _block_shape(
     queries: torch.Tensor, n_items: int, k: int, dtype: torch.dtype, max_bytes: int | None
 ) -> tuple[int, int]:
-    """Queries per block and items per block, such that scores and candidates stay below `max_bytes`."""
+    """Choose queries and items per block, such that scores and candidates stay below `max_bytes`."""
     max_bytes = free_bytes(queries.device) // 4 if max_bytes is None else max_bytes
     # A candidate costs its score, its id, its key and its place: about 40 bytes, for k groups per query.
     n_block = max(1, min(queries.shape[0], 4096, max_bytes // 2 // (40 * GROUP * k)))
@@ -140,7 +140,7 @@ def _block_shape(
 
 
 def free_bytes(device: torch.device) -> int:
-    """Free memory of a device, or a guess where its backend does not tell."""
+    """Return the free memory of a device in bytes, or a guess where its backend does not tell."""
     try:
         return torch.get_device_module(device).mem_get_info(device)[0]
     except (AttributeError, RuntimeError):
@@ -148,7 +148,7 @@ def free_bytes(device: torch.device) -> int:
 
 
 def blocks_of(n_queries: int, n_items: int, max_bytes: int | None) -> list[slice]:
-    """Blocks of queries whose score rows, and two copies of them, stay below `max_bytes`."""
+    """Cut queries into blocks whose score rows, and two copies of them, stay below `max_bytes`."""
     max_bytes = DEFAULT_BYTES // 4 if max_bytes is None else max_bytes
     rows = max(1, max_bytes // (12 * max(1, n_items)))
     parts = ceil(n_queries / rows)

@@ -33,7 +33,7 @@ def encode(scores: np.ndarray, ids: np.ndarray | int) -> np.ndarray:
 
 
 def decode_scores(keys: np.ndarray) -> np.ndarray:
-    """Scores of keys, in the type they had."""
+    """Return the scores of keys, in the type they had."""
     if keys.dtype == np.complex128:
         return keys.real.copy()
     bits = (keys >> 32).astype(np.int32)
@@ -42,19 +42,19 @@ def decode_scores(keys: np.ndarray) -> np.ndarray:
 
 
 def decode_ids(keys: np.ndarray) -> np.ndarray:
-    """Ids of keys, as int64."""
+    """Return the ids of keys, as int64."""
     if keys.dtype == np.complex128:
         return -keys.imag.astype(np.int64)
     return 0x7FFFFFFF - (keys & 0xFFFFFFFF)
 
 
 def empty_keys(n_queries: int, k: int, dtype: np.dtype) -> np.ndarray:
-    """Keys of empty places, shape (n_queries, k)."""
+    """Return the keys of empty places, shape (n_queries, k)."""
     return np.repeat(encode(np.full((1, 1), -np.inf, dtype), -1), n_queries * k).reshape(n_queries, k)
 
 
 def just_below(scores: np.ndarray) -> np.ndarray:
-    """Bounds that the scores themselves exceed, so that `>` means "at least as good"."""
+    """Return bounds that the scores themselves exceed, so that `>` means "at least as good"."""
     tiny = np.finfo(scores.dtype).tiny
     below = np.nextafter(scores, scores.dtype.type(-np.inf))
     # Around zero the neighbour is subnormal, which a processor told to flush subnormals takes for zero.
@@ -62,7 +62,7 @@ def just_below(scores: np.ndarray) -> np.ndarray:
 
 
 def bounds_from(peaks: np.ndarray, rank: int) -> np.ndarray:
-    """Bounds that at least `rank` items exceed, from group maxima of shape (n_groups, n_queries)."""
+    """Find bounds that at least `rank` items exceed, from group maxima of shape (n_groups, n_queries)."""
     if len(peaks) < rank:
         return np.full(peaks.shape[1], -np.inf, peaks.dtype)
     split = len(peaks) - rank
@@ -167,19 +167,19 @@ class RunningBest:
         self._update_bounds()
 
     def keep(self, queries: np.ndarray) -> None:
-        """Go on with some of the queries only (positions, ascending)."""
+        """Keep some of the queries only (positions, ascending)."""
         self.merge()
         self.keys = self.keys[queries]
         self._floor = None if self._floor is None else self._floor[queries]
         self._update_bounds()
 
     def result(self) -> np.ndarray:
-        """Keys, shape (n_queries, k), best first."""
+        """Return the keys, shape (n_queries, k), best first."""
         self.merge()
         return np.sort(self.keys, axis=1)[:, ::-1]
 
     def _peaks(self, groups: np.ndarray) -> np.ndarray:
-        """Maximum of every group and query, or some number below the bound where the maximum is below it."""
+        """Return every group's maximum per query, or some number below the bound where it is below it."""
         if self._positive and groups.dtype == np.float32:
             # Read as integers, positive floats keep their order, negative ones stay negative, and the maximum
             # needs no thought for NaN: a third faster.
@@ -187,7 +187,7 @@ class RunningBest:
         return np.maximum.reduce(groups, axis=0) if len(groups) > 1 else groups[0]
 
     def _group(self, height: int) -> int:
-        """Items per group: few while many groups are hit and must be looked into, more as hits get rare."""
+        """Choose the items per group: few while many groups are hit and searched, more as hits get rare."""
         group = GROUP
         if self.bounded:
             while group > 2 and group**2 > self._rarity:

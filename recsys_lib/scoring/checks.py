@@ -129,7 +129,7 @@ def _is_double(values: Array) -> bool:
 
 
 def _largest(values: Array) -> torch.Tensor | float:
-    """Bound on the absolute values: NaN or inf if one of them is."""
+    """Bound the absolute values: NaN or inf if one of them is."""
     if isinstance(values, np.ndarray):
         return _largest_on_host(values)
     if values.numel() == 0:

@@ -1,4 +1,4 @@
-"""Top k on the host: blocks of queries shared out to one worker per core, scored item block by item block."""
+"""Top k on the host: one worker per core takes blocks of queries and scores them item block by item block."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def rank_scores(
 def _rank_in_order(
     queries: np.ndarray, items: np.ndarray, k: int, exclusion: _Seen, buffer: np.ndarray, task: Task
 ) -> np.ndarray:
-    """All items of the task, in ascending order of ids."""
+    """Rank all items of the task, in ascending order of ids."""
     n_queries = len(queries)
     guess = _guess(queries, items, k, exclusion, buffer, task)
     best = RunningBest(n_queries, k, buffer.dtype, floor=guess)
@@ -108,7 +108,7 @@ def _rank_by_norm(
     task: Task,
     order: NormOrder,
 ) -> np.ndarray:
-    """Items in descending order of norm; a query is done when no item left can enter its list."""
+    """Rank items in descending order of norm; a query is done when no item left can enter its list."""
     best = RunningBest(len(queries), k, buffer.dtype, ascending=False)
     keys = best.result()  # empty lists, filled as queries finish
     active = np.arange(len(queries))
@@ -182,7 +182,7 @@ def _next_block(start: int, end: int, n_queries: int, buffer: np.ndarray) -> tup
 
 
 def _height(n_queries: int, buffer: np.ndarray) -> int:
-    """Items per block, a multiple of GROUP."""
+    """Return the number of items per block, a multiple of GROUP."""
     return min(_MAX_HEIGHT, len(buffer) // n_queries) // GROUP * GROUP
 
 
@@ -219,7 +219,7 @@ class _Seen:
         block[rows[found], self.rows[found]] = -np.inf
 
     def keep(self, queries: np.ndarray, n_queries: int) -> _Seen:
-        """The pairs of some of the queries (positions, ascending), which are numbered anew."""
+        """Return the pairs of some of the queries (positions, ascending), renumbered from 0."""
         if not len(self.rows):
             return self
         renumbered = np.full(n_queries, -1)
@@ -231,7 +231,7 @@ class _Seen:
 def _block_shape(
     n_queries: int, k: int, dtype: np.dtype, max_bytes: int | None, n_workers: int
 ) -> tuple[int, int]:
-    """Queries per block and scores per block, such that all workers together stay below `max_bytes`."""
+    """Choose queries and scores per block, such that all workers together stay below `max_bytes`."""
     share = (DEFAULT_BYTES if max_bytes is None else max_bytes) // n_workers
     # A query costs its lists while they are merged: about five arrays of 2 k entries of 8 bytes. A score
     # costs itself and, in the first blocks, where every item is a candidate, its places in the work arrays.
@@ -241,7 +241,7 @@ def _block_shape(
 
 
 def _tasks(n_queries: int, n_items: int, n_block: int, n_workers: int, *, split_items: bool) -> list[Task]:
-    """Even shares: blocks of queries that keep all workers busy; spans of items where queries are few."""
+    """Share the work evenly: blocks of queries for all workers, or spans of items where queries are few."""
     if n_queries == 0:
         return []
     n_blocks = ceil(n_queries / n_block)
@@ -259,7 +259,7 @@ def _tasks(n_queries: int, n_items: int, n_block: int, n_workers: int, *, split_
 def _gather(
     tasks: list[Task], results: list, n_queries: int, k: int, dtype: np.dtype
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Put the tasks' lists together; spans of items of the same queries are merged."""
+    """Join the tasks' lists; spans of items of the same queries are merged."""
     keys = empty_keys(n_queries, k, dtype)
     for task, found in zip(tasks, results, strict=True):
         if task.items.start:

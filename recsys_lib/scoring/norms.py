@@ -23,7 +23,7 @@ class NormOrder:
 
     @cached_property
     def places(self) -> np.ndarray:
-        """Place of every item in the order."""
+        """The place of every item in the order."""
         places = np.empty(len(self.items), np.int64)
         places[self.items] = np.arange(len(self.items))
         return places
@@ -56,7 +56,7 @@ def remaining_work(queries: np.ndarray, items: np.ndarray, k: int) -> float:
 
 
 def upper_bounds(query_norms: np.ndarray, item_norm: float, width: int) -> np.ndarray:
-    """No computed score of an item at most this long exceeds these bounds, rounding included.
+    """Bound the computed scores of items that are at most this long, rounding included.
 
     A product of `width` terms accumulated in float32 is off by at most width · 2⁻²⁴ of the product of the
     norms, whatever the order of the sum (Higham 2002, "Accuracy and Stability of Numerical Algorithms",
@@ -67,7 +67,7 @@ def upper_bounds(query_norms: np.ndarray, item_norm: float, width: int) -> np.nd
 
 
 def row_norms(factors: np.ndarray, chunk: int = 4096) -> np.ndarray:
-    """Euclidean norm of every row, in float64, where squares of float32 neither overflow nor vanish."""
+    """Return the Euclidean norm of every row, in float64: squares of float32 can overflow or vanish there."""
     norms = np.empty(len(factors))
     for start in range(0, len(factors), chunk):
         block = factors[start : start + chunk].astype(np.float64)
@@ -76,6 +76,6 @@ def row_norms(factors: np.ndarray, chunk: int = 4096) -> np.ndarray:
 
 
 def _spread(total: int, wanted: int) -> np.ndarray:
-    """Up to `wanted` positions, evenly spread."""
+    """Return up to `wanted` positions, evenly spread."""
     wanted = min(total, wanted)
     return np.arange(wanted) * total // wanted

@@ -15,7 +15,8 @@ from recsys_lib.scoring.checks import Array
 class TopK(NamedTuple):
     """Ranked items: `ids` and `scores`, both of shape (n_queries, k), best first.
 
-    Places without a candidate hold id -1 and score -inf.
+    Ids are positions of items; places without a candidate hold id -1 and score -inf. Names for them come
+    from `Interactions.item_names`, which knows empty places: as an index, -1 would be the last item.
     """
 
     ids: Array
@@ -35,7 +36,7 @@ def top_k(
     """Find, for every query, the k items with the highest inner product.
 
     Exact: equal scores go to the lower item id. The scores of all items never exist at once; queries and
-    items are worked off in blocks. On the host, items whose norm is too small to enter any list are skipped
+    items are processed in blocks. On the host, items whose norm is too small to enter any list are skipped
     where the norms are uneven enough for that to pay; the results are the same.
 
     Parameters
@@ -65,12 +66,6 @@ def top_k(
     -------
     TopK
         `ids` (int64) and `scores`, of the kind and on the device of the input.
-
-    Raises
-    ------
-    ValueError
-        NaN or infinite factors, or products that overflow; widths that differ; k below 1; integer or boolean
-        factors; `exclude` of another shape; arrays mixed with tensors or tensors on two devices.
 
     References
     ----------
@@ -140,11 +135,6 @@ def top_k_blocks(
     TopK
         Of the kind and on the device of the blocks; NumPy arrays if there are no queries.
 
-    Raises
-    ------
-    ValueError
-        NaN scores, blocks of a wrong shape or type, k below 1, `exclude` of another shape.
-
     Examples
     --------
     >>> import numpy as np
@@ -189,7 +179,7 @@ def _rank_block(block: Array, k: int, seen: object | None, first_query: int) -> 
 
 
 def _as_numpy(tensor: torch.Tensor) -> np.ndarray:
-    """The tensor's own memory as an array; NumPy has no bfloat16, which is therefore widened."""
+    """Return the tensor's own memory as an array; NumPy has no bfloat16, which is therefore widened."""
     return (tensor.detach().float() if tensor.dtype == torch.bfloat16 else tensor.detach()).numpy()
 
 

@@ -18,7 +18,7 @@ _CANDIDATE = 3000  # the cost of taking in one item, in multiply-adds of a produ
 
 
 def sample_size(n_items: int, n_factors: int, k: int) -> int:
-    """Items to sample, a multiple of GROUP; 0 where starting from empty lists is cheaper.
+    """Choose how many items to sample, a multiple of GROUP; 0 where starting from empty lists is cheaper.
 
     A sample of s items costs s · d multiply-adds and leaves about k + 4 √(k n / s) + n / s items to take in;
     an empty list takes in about k (1 + ln(n / first block)), and some more between two merges.
@@ -33,7 +33,7 @@ def sample_size(n_items: int, n_factors: int, k: int) -> int:
 
 
 def sampled_positions(n_items: int, size: int) -> np.ndarray:
-    """One item out of each of `size` equal spans, ascending: no period in the data can fool it."""
+    """Draw one item out of each of `size` equal spans, ascending: no period in the data can fool it."""
     spans = np.arange(size) + np.random.default_rng(0).random(size)
     return (spans * (n_items / size)).astype(np.int64)
 
@@ -41,7 +41,7 @@ def sampled_positions(n_items: int, size: int) -> np.ndarray:
 def guess_bounds(
     score: Callable[[np.ndarray], np.ndarray], n_items: int, k: int, size: int, height: int
 ) -> np.ndarray:
-    """Scores that some more than k items of all should exceed, per query; -inf where the sample has too few.
+    """Guess scores per query that slightly more than k items exceed; -inf where the sample has too few.
 
     Parameters
     ----------

@@ -23,7 +23,7 @@ _restore: list[Callable[[], None]] = []
 
 
 def worker_count() -> int:
-    """Threads to use: the cores this process may run on, or fewer where torch was told so."""
+    """Return the threads to use: the cores this process may run on, or fewer where torch was told so."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return max(1, min(cores, torch.get_num_threads()))
 

@@ -62,10 +62,6 @@ def sha256(path: str | Path) -> str:
     ----------
     path : str or Path
         Read in blocks, so the file may be larger than memory.
-
-    Returns
-    -------
-    str
     """
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
@@ -153,10 +149,6 @@ def project_root() -> Path:
 
     With the editable install that `make` does, this is the folder above the package. If the package was
     installed some other way, the current folder and its parents are searched.
-
-    Returns
-    -------
-    Path
 
     Raises
     ------

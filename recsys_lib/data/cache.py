@@ -38,10 +38,6 @@ def cached_table(
         Plain JSON values.
     folder : str or Path, optional
         As in `data_folder`.
-
-    Returns
-    -------
-    pandas.DataFrame
     """
     path = data_folder(folder) / "processed" / f"{name}.parquet"
     stamp = path.with_suffix(".json")

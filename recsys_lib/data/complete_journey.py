@@ -67,10 +67,6 @@ def load_table(name: str, columns: list[str] | None = None, folder: str | Path |
     folder : str or Path, optional
         As in `load_complete_journey`.
 
-    Returns
-    -------
-    pandas.DataFrame
-
     Raises
     ------
     FileNotFoundError, ValueError
@@ -106,15 +102,6 @@ def load_promotions(
         Columns to return.
     folder : str or Path, optional
         As in `load_complete_journey`.
-
-    Returns
-    -------
-    pandas.DataFrame
-
-    Raises
-    ------
-    ValueError
-        If neither weeks nor products are given, or a column is unknown.
     """
     wanted = {"week": weeks, "product_id": products}
     filters = {

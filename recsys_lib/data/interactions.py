@@ -66,10 +66,6 @@ class Interactions:
         users, items : pandas.Index, optional
             Ids and their order, for a matrix that has to match another one. Rows of `frame` with other ids
             are left out. Without them: the ids found, sorted.
-
-        Returns
-        -------
-        Interactions
         """
         check_columns(frame, [name for name in (user, item, value, time) if name is not None])
         user_codes, users = _codes(frame[user], users)

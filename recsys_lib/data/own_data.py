@@ -50,10 +50,6 @@ def load_interactions(
     max_bytes : int
         Larger files are refused before they fill the memory.
 
-    Returns
-    -------
-    Interactions
-
     Raises
     ------
     FileNotFoundError

@@ -9,56 +9,45 @@ _ID = pa.Column("int64", pa.Check.ge(0))
 _TEXT = pa.Column("str", nullable=True)
 _MONEY = pa.Column("float64", pa.Check.ge(0))
 _TIME = pa.Column("datetime64[ns]")
+_WORD = pa.Column("str")
+_WEEK = pa.Column("int64", pa.Check.between(1, 53))
 
 
-def _table(columns: dict[str, pa.Column], unique: list[str] | None = None) -> pa.DataFrameSchema:
-    return pa.DataFrameSchema(columns, strict=True, unique=unique)
+def _table(*columns: dict[str, pa.Column], unique: list[str] | None = None) -> pa.DataFrameSchema:
+    together = {name: column for part in columns for name, column in part.items()}
+    return pa.DataFrameSchema(together, strict=True, unique=unique)
+
+
+def _all(column: pa.Column, *names: str) -> dict[str, pa.Column]:
+    return dict.fromkeys(names, column)
 
 
 COMPLETE_JOURNEY: dict[str, pa.DataFrameSchema] = {
     "transactions": _table(
+        _all(_ID, "household_id", "store_id", "basket_id", "product_id"),
+        {"quantity": pa.Column("int64", pa.Check.ge(0))},
+        _all(_MONEY, "sales_value", "retail_disc", "coupon_disc", "coupon_match_disc"),
         {
-            "household_id": _ID,
-            "store_id": _ID,
-            "basket_id": _ID,
-            "product_id": _ID,
-            "quantity": pa.Column("int64", pa.Check.ge(0)),
-            "sales_value": _MONEY,
-            "retail_disc": _MONEY,
-            "coupon_disc": _MONEY,
-            "coupon_match_disc": _MONEY,
-            "week": pa.Column("int64", pa.Check.between(1, 53)),
+            "week": _WEEK,
             "transaction_timestamp": pa.Column(
                 "datetime64[ns]", pa.Check.between(pd.Timestamp("2017-01-01"), pd.Timestamp("2018-01-02"))
             ),
-        }
+        },
     ),
     "products": _table(
-        {
-            "product_id": _ID,
-            "manufacturer_id": _ID,
-            "department": pa.Column("str"),
-            "brand": pa.Column("str", pa.Check.isin(["National", "Private"])),
-            "product_category": _TEXT,
-            "product_type": _TEXT,
-            "package_size": _TEXT,
-        },
+        _all(_ID, "product_id", "manufacturer_id"),
+        {"department": _WORD, "brand": pa.Column("str", pa.Check.isin(["National", "Private"]))},
+        _all(_TEXT, "product_category", "product_type", "package_size"),
         unique=["product_id"],
     ),
     "demographics": _table(
-        {
-            "household_id": _ID,
-            "age": pa.Column("str"),
-            "income": pa.Column("str"),
-            "home_ownership": _TEXT,
-            "marital_status": _TEXT,
-            "household_size": pa.Column("str"),
-            "household_comp": pa.Column("str"),
-            "kids_count": pa.Column("str"),
-        },
+        {"household_id": _ID},
+        _all(_WORD, "age", "income"),
+        _all(_TEXT, "home_ownership", "marital_status"),
+        _all(_WORD, "household_size", "household_comp", "kids_count"),
         unique=["household_id"],
     ),
-    "campaigns": _table({"campaign_id": _ID, "household_id": _ID}, unique=["campaign_id", "household_id"]),
+    "campaigns": _table(_all(_ID, "campaign_id", "household_id"), unique=["campaign_id", "household_id"]),
     "campaign_descriptions": _table(
         {
             "campaign_id": _ID,
@@ -69,18 +58,14 @@ COMPLETE_JOURNEY: dict[str, pa.DataFrameSchema] = {
         unique=["campaign_id"],
     ),
     # coupons hold 4,872 repeated rows: the same coupon, product and campaign listed twice.
-    "coupons": _table({"coupon_upc": _ID, "product_id": _ID, "campaign_id": _ID}),
+    "coupons": _table(_all(_ID, "coupon_upc", "product_id", "campaign_id")),
     "coupon_redemptions": _table(
-        {"household_id": _ID, "coupon_upc": _ID, "campaign_id": _ID, "redemption_date": _TIME}
+        _all(_ID, "household_id", "coupon_upc", "campaign_id"), {"redemption_date": _TIME}
     ),
     "promotions": _table(
-        {
-            "product_id": _ID,
-            "store_id": _ID,
-            "display_location": pa.Column("str"),
-            "mailer_location": pa.Column("str"),
-            "week": pa.Column("int64", pa.Check.between(1, 53)),
-        }
+        _all(_ID, "product_id", "store_id"),
+        _all(_WORD, "display_location", "mailer_location"),
+        {"week": _WEEK},
     ),
 }
 
@@ -95,12 +80,7 @@ MOVIELENS: dict[str, pa.DataFrameSchema] = {
         unique=["user", "item"],
     ),
     "items": _table(
-        {
-            "item": _ID,
-            "title": pa.Column("str"),
-            "year": pa.Column("Int64", nullable=True),
-            "genres": pa.Column("str"),
-        },
+        {"item": _ID, "title": _WORD, "year": pa.Column("Int64", nullable=True), "genres": _WORD},
         unique=["item"],
     ),
     "users": _table(
@@ -108,9 +88,8 @@ MOVIELENS: dict[str, pa.DataFrameSchema] = {
             "user": _ID,
             "age": pa.Column("int64", pa.Check.between(0, 120)),
             "gender": pa.Column("str", pa.Check.isin(["F", "M"])),
-            "occupation": pa.Column("str"),
-            "zip_code": pa.Column("str"),
         },
+        _all(_WORD, "occupation", "zip_code"),
         unique=["user"],
     ),
 }

@@ -30,10 +30,6 @@ def split_by_time(frame: pd.DataFrame, time: str, cut: str | pd.Timestamp) -> Pa
         Name of the time column.
     cut : str or pandas.Timestamp
         The first moment of test.
-
-    Returns
-    -------
-    Parts
     """
     cut = pd.Timestamp(cut)
     check_rows(frame[time], frame[time].isna(), "a time split needs a time in every row")
@@ -57,10 +53,6 @@ def split_random(frame: pd.DataFrame, test_share: float = 0.2, seed: Seed = 0) -
     test_share : float
         Share of the rows, between 0 and 1; the number of test rows is rounded.
     seed : int or numpy.random.Generator
-
-    Returns
-    -------
-    Parts
     """
     _check_share("test_share", test_share)
     is_test = np.zeros(len(frame), bool)
@@ -86,10 +78,6 @@ def split_stratified(
         Between 0 and 1.
     seed : int, numpy.random.Generator or numpy.random.RandomState
         A RandomState serves to repeat published splits that were drawn with the legacy generator.
-
-    Returns
-    -------
-    Parts
     """
     _check_share("train_share", train_share)
     # default_rng would refuse a RandomState; both kinds of generator have .random.

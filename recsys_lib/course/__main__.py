@@ -26,10 +26,6 @@ FAILED, MISUSED, INTERRUPTED, TERMINATED = 1, 2, 130, 143
 ANSI_CODES = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]")
 
 
-class Interrupted(Exception):
-    """Ctrl-C; the message says how to go on."""
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return the exit status.
 
@@ -46,11 +42,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ValueError as error:
         print(f"error: {error}", file=sys.stderr)
         return MISUSED
-    except Interrupted as interrupt:
-        print(f"\n{interrupt}", file=sys.stderr)
-        return INTERRUPTED
-    except KeyboardInterrupt:
-        print("\nInterrupted.", file=sys.stderr)
+    except KeyboardInterrupt as interrupt:
+        print(f"\n{str(interrupt) or 'Interrupted.'}", file=sys.stderr)
         return INTERRUPTED
 
 
@@ -192,7 +185,7 @@ def _execute_all(
             try:
                 execution = execute_notebook(source, target, parameters, folder, progress)
             except KeyboardInterrupt:
-                raise Interrupted(f"Interrupted in {source.stem}. {_resume(command, source)}") from None
+                raise KeyboardInterrupt(f"Interrupted in {source.stem}. {_resume(command, source)}") from None
             executions.append(execution)
             bar.update()
             if execution.failure:
@@ -231,15 +224,7 @@ def _finish(executions: "Sequence[Execution]", paths: Sequence[Path], command: s
 
 
 def timing_table(executions: "Sequence[Execution]", names: Sequence[str]) -> str:
-    """Return the closing table: notebook, cells, seconds, peak memory (MiB), status.
-
-    Parameters
-    ----------
-    executions : sequence of Execution
-        Those that were run.
-    names : sequence of str
-        All that were asked for, in order.
-    """
+    """Return the closing table over all notebooks that were asked for: cells, seconds, peak MiB, status."""
     done = {execution.notebook: execution for execution in executions}
     rows = [("notebook", "cells", "seconds", "peak MiB", "status")]
     for name in names:
@@ -248,22 +233,16 @@ def timing_table(executions: "Sequence[Execution]", names: Sequence[str]) -> str
             rows.append((name, "", "", "", "not run"))
             continue
         cells = f"{e.cells_run}/{e.cells}" if e.failure else str(e.cells)
-        rows.append((name, cells, f"{e.seconds:.1f}", f"{e.peak_mib:.0f}", "failed" if e.failure else "ok"))
+        rows.append((name, cells, f"{e.seconds:.1f}", f"{e.peak_mib:.0f}", e.status))
     seconds, peak = sum(e.seconds for e in executions), max((e.peak_mib for e in executions), default=0)
     rows.append(("total", str(sum(e.cells_run for e in executions)), f"{seconds:.1f}", f"{peak:.0f}", ""))
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = [
-        "  ".join(
-            [
-                row[0].ljust(widths[0]),
-                *(c.rjust(w) for c, w in zip(row[1:4], widths[1:4], strict=True)),
-                row[4],
-            ]
-        )
-        for row in rows
-    ]
+    lines = []
+    for row in rows:
+        numbers = [cell.rjust(width) for cell, width in zip(row[1:4], widths[1:4], strict=True)]
+        lines.append("  ".join([row[0].ljust(widths[0]), *numbers, row[4]]).rstrip())
     rule = "-" * max(map(len, lines))
-    return "\n".join([lines[0], rule, *lines[1:-1], rule, lines[-1]]).replace(" \n", "\n").rstrip()
+    return "\n".join([lines[0], rule, *lines[1:-1], rule, lines[-1]])
 
 
 def _write_timings(
@@ -276,7 +255,7 @@ def _write_timings(
             "cells_run": e.cells_run,
             "seconds": round(e.seconds, 2),
             "peak_mib": round(e.peak_mib, 1),
-            "status": "failed" if e.failure else "ok",
+            "status": e.status,
         }
         for e in executions
     ]

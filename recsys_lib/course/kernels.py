@@ -40,6 +40,11 @@ class Execution(NamedTuple):
     peak_mib: float
     failure: Failure | None
 
+    @property
+    def status(self) -> str:
+        """How it ended, in one word."""
+        return "failed" if self.failure else "ok"
+
 
 class _OwnKernelSpecs(KernelSpecManager):
     """Knows one kernel: the interpreter that runs now, whatever `python3` kernels a user has installed."""

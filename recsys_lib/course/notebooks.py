@@ -17,13 +17,7 @@ KERNEL_METADATA = {"display_name": "Python 3 (ipykernel)", "language": "python",
 
 
 def find_notebooks(folder: Path) -> list[Path]:
-    """Return the notebooks of a folder in course order (by name, which starts with a number).
-
-    Raises
-    ------
-    ValueError
-        If there are none.
-    """
+    """Return the notebooks of a folder in course order (by name, which starts with a number)."""
     paths = sorted(folder.glob("*.ipynb"))
     if not paths:
         raise ValueError(f"no notebooks (*.ipynb) in {folder}")
@@ -41,11 +35,6 @@ def select_notebooks(paths: Sequence[Path], names: str = "", first: str = "") ->
         Numbers or names separated by blanks or commas, such as "01 03"; empty for all.
     first : str
         Number or name of the notebook to begin with; empty for the first.
-
-    Raises
-    ------
-    ValueError
-        If a name fits no notebook, or `first` leaves nothing to run; the message lists what exists.
     """
     chosen = {_find(paths, name) for name in re.split(r"[\s,]+", names) if name} or set(paths)
     begin = paths.index(_find(paths, first.strip())) if first.strip() else 0
@@ -99,19 +88,7 @@ def tags(cell: NotebookNode) -> Collection[str]:
 
 
 def parameter_names(notebook: NotebookNode, name: str) -> set[str]:
-    """Return the names assigned in the cell tagged `parameters`.
-
-    Parameters
-    ----------
-    notebook : NotebookNode
-    name : str
-        What to call the notebook in an error message.
-
-    Raises
-    ------
-    ValueError
-        If there is no such cell, or it is not valid Python.
-    """
+    """Return the names assigned in the cell tagged `parameters`; `name` is the notebook's, for messages."""
     for cell in code_cells(notebook):
         if "parameters" in tags(cell):
             try:
@@ -120,12 +97,8 @@ def parameter_names(notebook: NotebookNode, name: str) -> set[str]:
                 raise ValueError(
                     f"{name}: the cell tagged `parameters` is not valid Python: {error}"
                 ) from error
-            targets = [
-                target
-                for node in body
-                if isinstance(node, ast.Assign | ast.AnnAssign)
-                for target in (node.targets if isinstance(node, ast.Assign) else [node.target])
-            ]
+            given = [node for node in body if isinstance(node, ast.Assign | ast.AnnAssign)]
+            targets = [target for node in given for target in getattr(node, "targets", None) or [node.target]]
             return {target.id for target in targets if isinstance(target, ast.Name)}
     raise ValueError(f"{name} has no code cell tagged `parameters`; give it one as its second cell")
 
@@ -152,13 +125,7 @@ def clean_notebook(notebook: NotebookNode) -> NotebookNode:
 
 
 def store_outputs(notebook: NotebookNode, executed: NotebookNode) -> NotebookNode:
-    """Return a clean copy of `notebook` with the outputs of `executed`, cell by cell.
-
-    Raises
-    ------
-    ValueError
-        If the two do not have the same cells.
-    """
+    """Return a clean copy of `notebook` with the outputs of `executed`, which must have the same cells."""
     stored = clean_notebook(notebook)
     for cell, done in zip(stored.cells, clean_notebook(executed).cells, strict=True):
         if cell.source != done.source:

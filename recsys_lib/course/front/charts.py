@@ -41,7 +41,7 @@ MARKERS = ("o", "s", "^", "D")
 
 
 def draw_charts(kept: Mapping[str, Any], folder: Path) -> None:
-    """Draw every chart that there are figures for, and remove those that there are none for any more."""
+    """Draw every chart that has figures, and remove those that have none any more."""
     use_course_style()
     for name, (made_from, draw) in charts(kept).items():
         path = folder / f"{name}.svg"
@@ -52,7 +52,7 @@ def draw_charts(kept: Mapping[str, Any], folder: Path) -> None:
 
 
 def charts(kept: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
-    """Name → (what it is made from, the function that draws it)."""
+    """Return name → (what the chart is made from, the function that draws it)."""
     boards = {task: tables.task_rows(kept, task) for task in tables.LEADERBOARDS}
     return {
         "map": ([DATA, NOTEBOOKS, LIBRARY], lambda _: draw_map()),
@@ -62,7 +62,7 @@ def charts(kept: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
 
 
 def digest(made_from: Any) -> str:
-    """Checksum of what a chart shows; it is written into the file, so that a test can find a stale one."""
+    """Return the checksum of what a chart shows, which is written into its file: a test finds a stale one."""
     return hashlib.sha256(json.dumps(made_from, sort_keys=True).encode()).hexdigest()
 
 
@@ -93,7 +93,7 @@ def draw_map() -> Figure:
 
 
 def draw_leaderboards(boards: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> Figure:
-    """NDCG@10 of every model in every task, with its interval; baselines red, published figures hollow."""
+    """Draw NDCG@10 of every model in every task, with intervals; baselines red, published figures hollow."""
     longest = max(len(rows) for rows in boards.values())
     figure, axes = plt.subplots(
         1, len(boards), figsize=(4.1 * len(boards), 1 + 0.24 * longest), squeeze=False
@@ -113,7 +113,7 @@ def draw_leaderboards(boards: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> 
 
 
 def draw_speed(rows: list[tuple[str, float, dict[str, float]]]) -> Figure:
-    """How many times as long as recsys_lib the other libraries take."""
+    """Draw how many times as long as recsys_lib the other libraries take."""
     figure, ax = plt.subplots(figsize=(9, 0.9 + 0.3 * len(rows)))
     others = list(dict.fromkeys(name for _, _, seconds in rows for name in seconds))
     colours = [colour for colour in COLOURS.values() if colour != COLOURS["blue"]]

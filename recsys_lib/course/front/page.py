@@ -63,7 +63,7 @@ def keep_results(root: Path, prefix: str | Path = sys.prefix) -> None:
     FileNotFoundError
         If nothing has been run.
     ValueError
-        If the last run was not a complete one in the default profile, or a result is not in form.
+        If the last run was not a complete one in the default profile, or a result is malformed.
     """
     build, names = root / "build", [path.stem for path in find_notebooks(root / "notebooks")]
     if not (build / "course.json").is_file():

@@ -14,7 +14,7 @@ SIMPLE = re.compile(
 )
 COMPARISON = re.compile(r"^published: | against | minus ")
 HIGHER, LOWER = "higher is better", "lower is better"
-# What is asked, task, metric, its name, which way is better; then the simple rival and the model that the
+# Question, task, metric, its name, which direction is better; then the simple rival and the model that the
 # notebook chose before it looked at the test. None: the best simple one, the best of the others.
 QUESTIONS = (
     ("What rating will somebody give a film?", "movielens_rating", "rmse", "RMSE, stars", LOWER, None, None),
@@ -42,7 +42,7 @@ LEADERBOARD_SENTENCES = {
 
 
 def answers_table(kept: Mapping[str, Any]) -> str:
-    """The other questions of the course: a simple rival, and a model of the notebook."""
+    """Compare a simple rival and a model of the notebook in the course's other questions."""
     rows = []
     for question, task, metric, name, better, *shown in QUESTIONS:
         found = {
@@ -70,7 +70,7 @@ def answers_table(kept: Mapping[str, Any]) -> str:
 
 
 def findings(kept: Mapping[str, Any]) -> str:
-    """One sentence per leaderboard: the best model here, beside what it has to beat."""
+    """Say in one sentence per leaderboard how the best model compares with what it has to beat."""
     lines = []
     for task, start in LEADERBOARD_SENTENCES.items():
         models = task_rows(kept, task)

@@ -38,7 +38,7 @@ def notebooks_table(kept: Mapping[str, Any]) -> str:
 
 
 def task_rows(kept: Mapping[str, Any], task: str) -> dict[str, dict[str, Row]]:
-    """Model → metric → row of a leaderboard, from the last notebook that judged and timed models on it."""
+    """Return model → metric → row of a task, from the last notebook that judged and timed models on it."""
     for name in sorted(kept["results"], reverse=True):
         models: dict[str, dict[str, Row]] = {}
         for row in kept["results"][name]:
@@ -55,7 +55,7 @@ def task_rows(kept: Mapping[str, Any], task: str) -> dict[str, dict[str, Row]]:
 
 
 def shop_leaderboard(kept: Mapping[str, Any]) -> str:
-    """NDCG@10 on the shop's December: with everything allowed, and for products new to the household."""
+    """Compare NDCG@10 on the shop's December: all products, and products new to the household."""
     everything = task_rows(kept, "complete_journey_all")
     new = task_rows(kept, "complete_journey_discovery")
     models = list(dict.fromkeys([*everything, *new]))
@@ -70,7 +70,7 @@ def shop_leaderboard(kept: Mapping[str, Any]) -> str:
 
 
 def films_leaderboard(kept: Mapping[str, Any]) -> str:
-    """NDCG@10 and MAP@10 on MovieLens 100K, beside published figures."""
+    """Compare NDCG@10 and MAP@10 on MovieLens 100K, beside published figures."""
     models = task_rows(kept, "movielens_100k")
     if not models:
         return NOT_YET
@@ -90,7 +90,7 @@ def leaderboard_chart(kept: Mapping[str, Any]) -> str:
 
 
 def speed_rows(benchmarks: Mapping[str, Any]) -> list[tuple[str, float, dict[str, float]]]:
-    """What was timed, our seconds, and the seconds of each other library at the same work."""
+    """List what was timed, our seconds, and the seconds of each other library at the same work."""
     cells = [
         (f"top 10 of {cell['items']:,} items", cell["results"])
         for cell in benchmarks.get("top_k", {}).get("cells", [])
@@ -120,7 +120,7 @@ def speed_rows(benchmarks: Mapping[str, Any]) -> list[tuple[str, float, dict[str
 
 
 def speed_table(kept: Mapping[str, Any]) -> str:
-    """Seconds of ours, and how many times as long others took."""
+    """Compare our seconds with the times that other libraries took."""
     rows = [
         (what, _seconds(ours), ", ".join(f"{name} {s / ours:.1f} ×" for name, s in others.items()))
         for what, ours, others in speed_rows(kept["benchmarks"])
@@ -129,7 +129,7 @@ def speed_table(kept: Mapping[str, Any]) -> str:
 
 
 def sizes_table(kept: Mapping[str, Any]) -> str:
-    """What the course takes of a machine."""
+    """Say how much disk, memory and time the course takes."""
     course = kept["course"]
     if not course:
         return NOT_YET
@@ -145,7 +145,7 @@ def sizes_table(kept: Mapping[str, Any]) -> str:
 
 
 def read_glossary(path: Path) -> list[dict[str, str]]:
-    """Rows with `english`, `chinese`, `meaning` and `notebook` (numbers of notebooks, first one first)."""
+    """Read rows with `english`, `chinese`, `meaning` and `notebook` (numbers, the first one first)."""
     with path.open(encoding="utf-8", newline="") as file:
         return list(csv.DictReader(file))
 
@@ -170,7 +170,7 @@ def _named(model: str) -> str:
 
 
 def with_interval(row: Row | None) -> str:
-    """The value of a row of results, its interval in brackets; a dash where there is none."""
+    """Write the value of a row of results, its interval in brackets; a dash where there is no row."""
     if row is None:
         return "–"
     digits = 0 if abs(row["value"]) >= 100 else 3
@@ -179,7 +179,7 @@ def with_interval(row: Row | None) -> str:
 
 
 def _ranked_value(metrics: Mapping[str, Row]) -> str:
-    """NDCG@10; with a † where its distance to the leader may be chance."""
+    """Write NDCG@10 with its interval; a † where the distance to the leader may be chance."""
     p_value = metrics.get("p_value_against_leader")
     return with_interval(metrics.get("ndcg@10")) + (" †" if p_value and p_value["value"] > LEVEL else "")
 
@@ -191,6 +191,6 @@ def _seconds(seconds: float) -> str:
 
 
 def markdown_table(head: Sequence[str], align: str, rows: Iterable[Sequence[str]]) -> str:
-    """A table in Markdown; `align` has one letter per column, l or r."""
+    """Write a table in Markdown; `align` has one letter per column, l or r."""
     rule = ["---:" if side == "r" else "---" for side in align]
     return "\n".join("| " + " | ".join(cells) + " |" for cells in (head, rule, *rows))

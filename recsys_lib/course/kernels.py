@@ -80,10 +80,7 @@ papermill_engines.register("saving_once", _SavingOnce)
 def execute_notebook(
     source: Path, target: Path, parameters: dict[str, Any], folder: Path, progress: dict[str, Any] | bool
 ) -> Execution:
-    """Execute a notebook and put the result in its place, also when a cell fails.
-
-    papermill saves with a plain open(); it gets a temporary path, which replaces `target` at the end.
-    Ctrl-C leaves `target` as it was.
+    """Execute a notebook and put the result in its place, even if a cell fails; Ctrl-C changes nothing.
 
     Parameters
     ----------
@@ -103,7 +100,7 @@ def execute_notebook(
     """
     error: Exception | None = None
     start = time.perf_counter()
-    with atomic_path(target) as temporary:
+    with atomic_path(target) as temporary:  # papermill would save with a plain open()
         with peak_memory() as peak_mib:
             try:
                 papermill.execute_notebook(

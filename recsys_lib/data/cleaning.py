@@ -20,15 +20,11 @@ class Cleaned(NamedTuple):
     report: pd.DataFrame
 
 
-def clean_transactions(
-    transactions: pd.DataFrame,
-    products: pd.DataFrame,
-    departments: tuple[str, ...] = NO_PRODUCT_DEPARTMENTS,
-) -> Cleaned:
+def clean_transactions(transactions: pd.DataFrame, products: pd.DataFrame) -> Cleaned:
     """Keep the purchase lines that say: this household bought this product.
 
     Four steps, in this order: quantity above 0, sales value above 0, product known to the product table,
-    department a real one.
+    department none of `NO_PRODUCT_DEPARTMENTS`.
 
     Parameters
     ----------
@@ -36,22 +32,21 @@ def clean_transactions(
         With columns `quantity`, `sales_value` and `product_id`; left as it is.
     products : pandas.DataFrame
         With columns `product_id` and `department`.
-    departments : tuple of str
-        Departments to drop.
 
     Returns
     -------
     Cleaned
         `frame`: the rows kept, with their index; `report`: one row per step.
     """
-    dropped = products.loc[products["department"].isin(departments), "product_id"]
+    dropped = products.loc[products["department"].isin(NO_PRODUCT_DEPARTMENTS), "product_id"]
+    names = ", ".join(NO_PRODUCT_DEPARTMENTS)
     return apply_steps(
         transactions,
         {
             "quantity > 0": lambda rows: rows["quantity"].to_numpy() > 0,
             "sales_value > 0": lambda rows: rows["sales_value"].to_numpy() > 0,
             "product in the product table": lambda rows: _isin(rows["product_id"], products["product_id"]),
-            f"department not in {', '.join(departments)}": lambda rows: ~_isin(rows["product_id"], dropped),
+            f"department not in {names}": lambda rows: ~_isin(rows["product_id"], dropped),
         },
     )
 

@@ -75,7 +75,7 @@ def load_movielens_100k(path: str | Path | None = None) -> MovieLens:
     """
     if path is not None and not Path(path).exists():
         raise FileNotFoundError(f"{path} does not exist. {_ways()}")
-    return _parse(Path(path) if path is not None else _fetch(_raw_folder()))
+    return _parse(Path(path) if path is not None else _fetch(data_folder() / "raw"))
 
 
 def movie_texts(movies: pd.DataFrame, items: pd.Index) -> pd.Series:
@@ -99,10 +99,6 @@ def movie_texts(movies: pd.DataFrame, items: pd.Index) -> pd.Series:
         raise ValueError(f"no row for item {missing.tolist()[0]!r}")
     parts = table.loc[items, ["title", "year", "decade", "genres"]].astype("string").fillna("")
     return parts.agg(" ".join, axis=1).astype(str)
-
-
-def _raw_folder() -> Path:
-    return data_folder() / "raw"
 
 
 def _fetch(folder: Path) -> Path:
@@ -242,7 +238,7 @@ def _users_table(rows: list[list[str]]) -> pd.DataFrame:
 
 
 def _ways() -> str:
-    folder = _raw_folder()
+    folder = data_folder() / "raw"
     return (
         "Three ways to get MovieLens 100K:\n"
         f"  1. give a copy you have: load_movielens_100k(path='ml-100k.zip'), or the folder it unpacks to\n"

@@ -249,20 +249,14 @@ def _write_timings(
     path: Path, profile: str, extra: dict[str, Any], executions: "Sequence[Execution]"
 ) -> None:
     rows = [
-        {
-            "notebook": e.notebook,
-            "cells": e.cells,
-            "cells_run": e.cells_run,
-            "seconds": round(e.seconds, 2),
-            "peak_mib": round(e.peak_mib, 1),
-            "status": e.status,
-        }
+        {**e._asdict(), "seconds": round(e.seconds, 2), "peak_mib": round(e.peak_mib, 1), "status": e.status}
         for e in executions
     ]
+    for row in rows:
+        del row["failure"]  # its message is for the terminal
+    content = {"profile": profile, "parameters": extra, "notebooks": rows}
     with atomic_path(path) as temporary:
-        temporary.write_text(
-            json.dumps({"profile": profile, "parameters": extra, "notebooks": rows}, indent=1) + "\n"
-        )
+        temporary.write_text(json.dumps(content, indent=1) + "\n")
 
 
 def _resume(command: str, path: Path) -> str:

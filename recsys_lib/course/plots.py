@@ -62,19 +62,19 @@ def draw_boxes(
         Of every box.
     """
     width, height = size
-    centred = {"ha": "center", "va": "center"}
+    centered = {"ha": "center", "va": "center"}
     label_patch = {"facecolor": "white", "edgecolor": "none", "pad": 1.5}
-    box = {"boxstyle": "round,pad=0,rounding_size=0.12", "fc": "white", "lw": 2, "zorder": 3}
+    outline = {"boxstyle": "round,pad=0,rounding_size=0.12", "fc": "white", "lw": 2, "zorder": 3}
     for start, end, label in links:
         (x0, y0), (x1, y1) = boxes[start][:2], boxes[end][:2]
         # Drawn behind the boxes, so that a line between centres seems to end at their edges.
         ax.plot([x0, x1], [y0, y1], color=COLOURS["grey"], lw=1.4, zorder=1)
-        ax.text((x0 + x1) / 2, (y0 + y1) / 2, label, fontsize=8, zorder=2, bbox=label_patch, **centred)
+        ax.text((x0 + x1) / 2, (y0 + y1) / 2, label, fontsize=8, zorder=2, bbox=label_patch, **centered)
     for name, (x, y, small, colour) in boxes.items():
         corner = (x - width / 2, y - height / 2)
-        ax.add_patch(FancyBboxPatch(corner, width, height, ec=COLOURS[colour], **box))
-        ax.text(x, y + 0.16 * height, name, fontsize=9.5, weight="bold", zorder=4, **centred)
-        ax.text(x, y - 0.22 * height, small, fontsize=8, zorder=4, **centred)
+        ax.add_patch(FancyBboxPatch(corner, width, height, ec=COLOURS[colour], **outline))
+        ax.text(x, y + 0.16 * height, name, fontsize=9.5, weight="bold", zorder=4, **centered)
+        ax.text(x, y - 0.22 * height, small, fontsize=8, zorder=4, **centered)
     xs, ys = [box[0] for box in boxes.values()], [box[1] for box in boxes.values()]
     ax.set(xlim=(min(xs) - width, max(xs) + width), ylim=(min(ys) - height, max(ys) + height))
     ax.axis("off")

@@ -24,7 +24,7 @@ def test_built_once_then_loaded(build, tmp_path):
     assert len(build.calls) == 1
 
 
-def test_another_version_is_built_anew(build, tmp_path):
+def test_another_version_is_rebuilt(build, tmp_path):
     cached_table("t", build, {"v": 1}, tmp_path)
     cached_table("t", build, {"v": 2}, tmp_path)
     assert len(build.calls) == 2

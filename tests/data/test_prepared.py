@@ -24,7 +24,7 @@ def test_households_depend_on_their_date(folder):
     pd.testing.assert_frame_equal(prepared_households("2017-07-01", folder), july)
 
 
-def test_a_new_version_of_the_code_builds_anew(folder, monkeypatch):
+def test_a_new_version_of_the_code_rebuilds_the_table(folder, monkeypatch):
     monkeypatch.setattr(prepared, "_VERSION", -1)
-    monkeypatch.setattr(prepared, "_build_lines", lambda: pd.DataFrame({"made": ["anew"]}))
-    assert prepared_lines(folder)["made"].tolist() == ["anew"]
+    monkeypatch.setattr(prepared, "_build_lines", lambda: pd.DataFrame({"made": ["again"]}))
+    assert prepared_lines(folder)["made"].tolist() == ["again"]

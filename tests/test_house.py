@@ -103,6 +103,28 @@ def test_imports_are_written_out() -> None:
     assert not wrong, "\n".join(["relative imports:", *wrong])
 
 
+def test_imported_names_exist() -> None:
+    """Notebooks, benchmarks and tests included: none of them has to run to show that a name is gone."""
+    tests = {str(path): parse(path) for path in (ROOT / "tests").rglob("*.py")}
+    wrong = [
+        f"{caller} imports {name} from {source}"
+        for caller, tree in {**LIBRARY, **CALLERS, **tests}.items()
+        for source, name, _ in imports_of(tree)
+        if source.split(".")[0] == "recsys_lib" and name and f"{source}.{name}" not in LIBRARY
+        if source not in LIBRARY or name not in defined_in(source)
+    ]
+    assert not wrong, "\n".join(["imported, but not there:", *wrong])
+
+
+@functools.cache
+def defined_in(module: str) -> set[str]:
+    """Return all names at the top of a module, imported ones included."""
+    names = {here for _, _, here in imports_of(LIBRARY[module])}
+    names |= {node.name for node in LIBRARY[module].body if isinstance(node, ast.FunctionDef | ast.ClassDef)}
+    stored = [node for node in LIBRARY[module].body if isinstance(node, ast.Assign | ast.AnnAssign)]
+    return names | {part.id for node in stored for part in ast.walk(node) if isinstance(part, ast.Name)}
+
+
 def test_no_modules_import_each_other() -> None:
     try:
         graphlib.TopologicalSorter({module: library_imports(module) for module in LIBRARY}).prepare()

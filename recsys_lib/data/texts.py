@@ -13,6 +13,7 @@ FIELDS = ("product_type", "product_category", "department", "brand", "package_si
 BRANDS = {"Private": "store brand", "National": "national brand"}
 PLURALS = {"foot": "feet", "inch": "inches", "square foot": "square feet", "dozen": "dozen", "count": "count"}
 NOTHING_KNOWN = "unknown product"
+NOTHING_BOUGHT = "no purchases yet"
 
 _PATTERNS = tuple((re.compile(pattern), text) for pattern, text in PATTERNS)
 _WORD = re.compile(r"[A-Z0-9%][A-Z0-9'.%]*")

@@ -1,4 +1,4 @@
-"""Text: product and household texts, a pre-trained BERT, and its fine-tuning."""
+"""A pre-trained BERT for texts: vectors, fine-tuning, augmentation, compression."""
 
 import warnings
 
@@ -7,18 +7,10 @@ with warnings.catch_warnings():
     warnings.simplefilter("ignore")
     import tqdm.auto
 
-from recsys_lib.data.texts import product_texts, spell_out, spell_size
 from recsys_lib.text.adapters import add_adapters, count_weights
 from recsys_lib.text.augmentation import delete_words, merge_texts, swap_names, truncate_words
 from recsys_lib.text.batches import Tokens, length_batches, tokenize
-from recsys_lib.text.compression import (
-    ImitatingEncoder,
-    drop_layers,
-    imitated_pairs,
-    imitated_texts,
-    linear_bytes,
-    quantize,
-)
+from recsys_lib.text.compression import drop_layers, linear_bytes, quantize
 from recsys_lib.text.encoder import TextModel, bundled_folder, encode, load_text_model, mean_of_tokens
 from recsys_lib.text.examples import basket_partners, purchase_pairs, related_purchases
 from recsys_lib.text.tasks import (

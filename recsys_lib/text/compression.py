@@ -1,19 +1,15 @@
-"""Smaller and faster BERTs: weights of eight bits, fewer layers, a student that imitates its teacher."""
+"""Smaller and faster BERTs: weights of eight bits, fewer layers."""
 
 from collections.abc import Sequence
 from copy import deepcopy
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TypeVar
 
-import numpy as np
 import torch
 from torch import nn
-from torch.nn import functional as F
-from transformers import PreTrainedTokenizerBase
+from torch.nn import functional
 
-from recsys_lib.text.batches import Tokens, tokenize
-from recsys_lib.text.encoder import TextModel, unit_vectors
-from recsys_lib.text.tasks import Batch, LabelledPairs, Output
+from recsys_lib.text.encoder import TextModel
 
 LARGEST = 127  # of an int8; −128 stays unused, so that steps are the same on both sides of 0
 Model = TypeVar("Model", bound=nn.Module)
@@ -69,7 +65,7 @@ class Int8Linear(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Return x Wᵀ + b, shape (…, n_out)."""
         if not (x.device.type == "cpu" and torch.cpu._is_vnni_supported()):
-            return F.linear(x, self.weight.to(x.dtype) * self.step[:, None].to(x.dtype), self.bias)
+            return functional.linear(x, self.weight.to(x.dtype) * self.step[:, None].to(x.dtype), self.bias)
         rows, steps = to_int8(x.reshape(-1, x.shape[-1]))
         product = torch._int_mm(rows, self.weight.T).to(x.dtype).mul_(steps).mul_(self.step)
         product = product if self.bias is None else product.add_(self.bias)
@@ -158,135 +154,3 @@ def drop_layers(text_model: TextModel, keep: Sequence[int]) -> TextModel:
     for model in (small.model, small.encoder):
         model.config.num_hidden_layers = len(keep)
     return small
-
-
-# ---- a student learns from a teacher
-
-
-@dataclass(frozen=True)
-class ImitatedTexts:
-    """Texts, each with the vector that a teacher gave it. Made by `imitated_texts`."""
-
-    tokens: Tokens
-    vectors: np.ndarray
-
-    @property
-    def lengths(self) -> np.ndarray:
-        """Tokens per text."""
-        return self.tokens.lengths
-
-    def batch(self, rows: np.ndarray, generator: np.random.Generator) -> Batch:
-        """Return inputs and `vectors`, float32 of shape (len(rows), width)."""
-        return self.tokens.batch(rows) | {"vectors": torch.from_numpy(self.vectors[rows])}
-
-
-class ImitatingEncoder(nn.Module):
-    """A student whose vectors shall be those of its teacher: the loss is 1 − cosine.
-
-    Parameters
-    ----------
-    text_model : TextModel
-        As wide as the teacher. Training changes its weights, so that `encode(text_model, …)` gives the new
-        vectors afterwards.
-
-    References
-    ----------
-    Hinton et al. (2015), "Distilling the Knowledge in a Neural Network".
-    Reimers & Gurevych (2020), "Making Monolingual Sentence Embeddings Multilingual using Knowledge
-    Distillation".
-    """
-
-    def __init__(self, text_model: TextModel) -> None:
-        super().__init__()
-        self.encoder = text_model.encoder
-        self.config = self.encoder.config
-        self.eval()
-
-    def forward(
-        self,
-        input_ids: torch.Tensor,
-        attention_mask: torch.Tensor,
-        token_type_ids: torch.Tensor,
-        vectors: torch.Tensor | None = None,
-    ) -> Output:
-        """Return the vectors of length 1 as logits, and the loss if there are a teacher's."""
-        inputs = {"input_ids": input_ids, "attention_mask": attention_mask, "token_type_ids": token_type_ids}
-        own = unit_vectors(self.encoder, inputs)
-        # Of unit vectors, half the squared distance is 1 − cosine, without its rounding near 0.
-        loss = None if vectors is None else (own - vectors).square().sum(dim=1).mean() / 2
-        return Output(loss, own)
-
-
-def imitated_texts(
-    tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], vectors: np.ndarray, *, max_tokens: int = 128
-) -> ImitatedTexts:
-    """Prepare texts and a teacher's vectors for `ImitatingEncoder`.
-
-    Parameters
-    ----------
-    tokenizer : PreTrainedTokenizerBase
-        The student's.
-    texts : sequence of str, shape (n,)
-    vectors : array, shape (n, width)
-        `encode(teacher, texts)`: rows of length 1.
-    max_tokens : int
-        As in `tokenize`.
-
-    Raises
-    ------
-    ValueError
-        If there are not as many vectors as texts, or one has not the length 1.
-    """
-    vectors = np.ascontiguousarray(vectors, dtype=np.float32)
-    if vectors.ndim != 2 or len(vectors) != len(texts):
-        raise ValueError(f"{len(texts)} texts need as many vectors, got an array of shape {vectors.shape}")
-    lengths = np.linalg.norm(vectors, axis=1)
-    wrong = ~(np.abs(lengths - 1) < 1e-3)
-    if wrong.any():
-        row = int(np.argmax(wrong))
-        raise ValueError(
-            f"vectors must have length 1, as encode gives them; vectors[{row}] has {lengths[row]:.3g}"
-        )
-    return ImitatedTexts(tokenize(tokenizer, texts, max_tokens=max_tokens), vectors)
-
-
-def imitated_pairs(
-    tokenizer: PreTrainedTokenizerBase,
-    first: Sequence[str],
-    second: Sequence[str],
-    probabilities: np.ndarray,
-    *,
-    max_tokens: int = 128,
-) -> LabelledPairs:
-    """Prepare pairs of texts and a teacher's probabilities for a `PairClassifier` as student.
-
-    Its cross-entropy with them is smallest where its own probabilities are the same. They tell the student
-    more than 0 and 1 would: how sure the teacher is.
-
-    Parameters
-    ----------
-    tokenizer : PreTrainedTokenizerBase
-        The student's.
-    first, second : sequence of str, shape (n,)
-    probabilities : array, shape (n,)
-        `predict(teacher, pairs)`.
-    max_tokens : int
-        For both texts together, as in `tokenize`.
-
-    Raises
-    ------
-    ValueError
-        If there are not as many probabilities as pairs, or one is not between 0 and 1.
-    """
-    probabilities = np.ascontiguousarray(probabilities, dtype=np.float32)
-    if probabilities.shape != (len(first),):
-        raise ValueError(
-            f"{len(first)} pairs need as many probabilities, got an array of shape {probabilities.shape}"
-        )
-    wrong = ~((probabilities >= 0) & (probabilities <= 1))
-    if wrong.any():
-        row = int(np.argmax(wrong))
-        raise ValueError(
-            f"probabilities must lie between 0 and 1; probabilities[{row}] is {probabilities[row]}"
-        )
-    return LabelledPairs(tokenize(tokenizer, first, second, max_tokens=max_tokens), probabilities)

@@ -3,32 +3,41 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Protocol
 
 import numpy as np
 import torch
 from torch import nn
-from torch.nn import functional as F
+from torch.nn import functional
 from transformers import PreTrainedTokenizerBase
 
-from recsys_lib.text.batches import Tokens, tokenize
+from recsys_lib.text.batches import Tokens, check_rows, tokenize
 from recsys_lib.text.encoder import TextModel, mean_of_tokens, unit_vectors
 
 IGNORED = -100  # label of a token that is not to be guessed, as in torch's cross-entropy
-MASKED_SHARE, REPLACED_BY_MASK, REPLACED_BY_CHANCE = 0.15, 0.8, 0.1
+MASKED_SHARE, REPLACED_BY_MASK, REPLACED_AT_RANDOM = 0.15, 0.8, 0.1
 Batch = dict[str, torch.Tensor]
 SCALE = 20.0  # cosine similarities lie in −1 … 1; times 20 their softmax can become certain
 
 
-class Examples(Protocol):
-    """What a training loop needs to know of its data.
+@dataclass(frozen=True)
+class Examples:
+    """Texts or pairs of texts, tokenised once, that a training loop turns into batches.
 
-    `lengths`, shape (n,), sorts examples into batches; `batch(rows, generator)` makes a model's inputs.
+    Attributes
+    ----------
+    tokens : Tokens
     """
 
-    lengths: np.ndarray
+    tokens: Tokens
 
-    def batch(self, rows: np.ndarray, generator: np.random.Generator) -> Batch: ...
+    @property
+    def lengths(self) -> np.ndarray:
+        """Number of tokens of each example, shape (n,): batches hold examples of about the same length."""
+        return self.tokens.lengths
+
+    def batch(self, rows: np.ndarray, generator: np.random.Generator) -> Batch:
+        """Return a model's inputs for some examples; whatever is random about them comes from `generator`."""
+        raise NotImplementedError
 
 
 @dataclass
@@ -43,22 +52,16 @@ class Output:
 
 
 @dataclass(frozen=True)
-class MaskedTexts:
+class MaskedTexts(Examples):
     """Texts in which some tokens are hidden, others each time.
 
     Of each text 15 % of the tokens, at least one, are to be guessed: 80 % of these are shown as [MASK], 10 %
     as a random token, 10 % as they are. Made by `masked_texts`.
     """
 
-    tokens: Tokens
     mask_token: int
     special: np.ndarray
     vocabulary: int
-
-    @property
-    def lengths(self) -> np.ndarray:
-        """Tokens per text."""
-        return self.tokens.lengths
 
     def batch(self, rows: np.ndarray, generator: np.random.Generator) -> Batch:
         """Return inputs, `labels`: the hidden tokens, `IGNORED` elsewhere, and `places`: where these lie.
@@ -70,13 +73,13 @@ class MaskedTexts:
         ids = batch["input_ids"].numpy()
         free = batch["attention_mask"].numpy().astype(bool) & ~np.isin(ids, self.special)
         # Ranking random numbers within each text hides exactly the share asked for, never nothing.
-        chance = np.where(free, generator.random(ids.shape), np.inf)
-        rank = chance.argsort(axis=1).argsort(axis=1)
+        draws = np.where(free, generator.random(ids.shape), np.inf)
+        rank = draws.argsort(axis=1).argsort(axis=1)
         number = np.maximum(1, np.round(MASKED_SHARE * free.sum(axis=1)))
         hidden = free & (rank < number[:, None])
         kind = generator.random(ids.shape)
         shown = np.where(hidden & (kind < REPLACED_BY_MASK), self.mask_token, ids)
-        random_token = hidden & (kind >= 1 - REPLACED_BY_CHANCE)
+        random_token = hidden & (kind >= 1 - REPLACED_AT_RANDOM)
         shown = np.where(random_token, generator.integers(self.vocabulary, size=ids.shape), shown)
         labels = np.where(hidden, ids, IGNORED)
         new = {"input_ids": shown, "labels": labels, "places": np.flatnonzero(hidden)}
@@ -118,7 +121,7 @@ class MaskedLanguageModel(nn.Module):
         if places is None:
             places = (labels.flatten() != IGNORED).nonzero().squeeze(1)
         logits = self.model.cls(hidden.flatten(0, 1)[places])
-        return Output(F.cross_entropy(logits, labels.flatten()[places]), logits)
+        return Output(functional.cross_entropy(logits, labels.flatten()[places]), logits)
 
 
 def masked_texts(
@@ -132,7 +135,7 @@ def masked_texts(
         With a [MASK] token.
     texts : sequence of str
     max_tokens : int
-        As in `tokenize`.
+        Longer texts are cut off, as in `tokenize`.
 
     References
     ----------
@@ -147,16 +150,10 @@ def masked_texts(
 
 
 @dataclass(frozen=True)
-class LabelledPairs:
-    """Pairs of texts, each with a label 0 or 1. Made by `labelled_pairs`."""
+class LabelledPairs(Examples):
+    """Pairs of texts, each with a label from 0 to 1. Made by `labelled_pairs`."""
 
-    tokens: Tokens
     labels: np.ndarray
-
-    @property
-    def lengths(self) -> np.ndarray:
-        """Tokens per pair."""
-        return self.tokens.lengths
 
     def batch(self, rows: np.ndarray, generator: np.random.Generator) -> Batch:
         """Return inputs and `labels`, float32 of shape (len(rows),)."""
@@ -173,7 +170,7 @@ class PairClassifier(nn.Module):
     dropout : float
         Share of the mean vector set to 0 while training.
     seed : int
-        For the weights of the linear unit.
+        Draws the weights of the linear unit.
     """
 
     def __init__(self, text_model: TextModel, *, dropout: float = 0.1, seed: int = 0) -> None:
@@ -198,15 +195,16 @@ class PairClassifier(nn.Module):
         """Return logits of shape (n,), and the binary cross-entropy if there are labels."""
         hidden = self.encoder(input_ids, attention_mask, token_type_ids).last_hidden_state
         logits = self.head(self.dropout(mean_of_tokens(hidden, attention_mask))).squeeze(-1)
-        loss = None if labels is None else F.binary_cross_entropy_with_logits(logits.float(), labels)
-        return Output(loss, logits)
+        if labels is None:
+            return Output(None, logits)
+        return Output(functional.binary_cross_entropy_with_logits(logits.float(), labels), logits)
 
 
 def labelled_pairs(
     tokenizer: PreTrainedTokenizerBase,
     first: Sequence[str],
     second: Sequence[str],
-    labels: Sequence[int] | np.ndarray,
+    labels: Sequence[float] | np.ndarray,
     *,
     max_tokens: int = 128,
 ) -> LabelledPairs:
@@ -218,45 +216,41 @@ def labelled_pairs(
     first, second : sequence of str, shape (n,)
         For instance a household's text and a product's.
     labels : array, shape (n,)
-        0 or 1.
+        0 or 1, or the probability of 1 according to a teacher, `predict(teacher, pairs)`. The cross-entropy
+        with a teacher's probabilities is smallest where the student's are the same, and they tell more than
+        0 and 1 would: how sure the teacher is.
     max_tokens : int
-        For both texts together, as in `tokenize`.
+        Longer pairs are cut off, as in `tokenize`.
 
-    Raises
-    ------
-    ValueError
-        If a label is not 0 or 1, or there are not as many labels as pairs.
+    References
+    ----------
+    Hinton et al. (2015), "Distilling the Knowledge in a Neural Network".
     """
-    labels = np.asarray(labels)
+    labels = np.asarray(labels, dtype=np.float32)
     if labels.shape != (len(first),):
         raise ValueError(f"{len(first)} pairs need as many labels, got an array of shape {labels.shape}")
-    wrong = ~np.isin(labels, (0, 1))
-    if wrong.any():
-        row = int(np.argmax(wrong))
-        raise ValueError(f"labels must be 0 or 1; labels[{row}] is {labels[row]!r}")
-    tokens = tokenize(tokenizer, first, second, max_tokens=max_tokens)
-    return LabelledPairs(tokens, labels.astype(np.float32))
+    check_rows("labels", ~((labels >= 0) & (labels <= 1)), labels, "lie between 0 and 1")
+    return LabelledPairs(tokenize(tokenizer, first, second, max_tokens=max_tokens), labels)
 
 
 # ---- texts that belong together
 
 
 @dataclass(frozen=True)
-class MatchingTexts:
+class MatchingTexts(Examples):
     """Pairs of texts that belong together, as of two products of one basket. Made by `matching_texts`."""
 
-    first: Tokens
     second: Tokens
     same: np.ndarray  # shape (n, 2): equal texts have equal numbers
 
     @cached_property
     def lengths(self) -> np.ndarray:
-        """Tokens of the longer text of each pair."""
-        return np.maximum(self.first.lengths, self.second.lengths)
+        """Number of tokens of the longer text of each pair, shape (n,)."""
+        return np.maximum(self.tokens.lengths, self.second.lengths)
 
     def batch(self, rows: np.ndarray, generator: np.random.Generator) -> Batch:
         """Return the inputs of both texts, and `impossible` (n, n): which second texts are no negatives."""
-        inputs = {f"first_{k}": v for k, v in self.first.batch(rows).items()}
+        inputs = {f"first_{k}": v for k, v in self.tokens.batch(rows).items()}
         inputs |= {f"second_{k}": v for k, v in self.second.batch(rows).items()}
         first, second = self.same[rows].T
         # A second text equal to the row's own, or to the row's first text, is no wrong answer.
@@ -266,7 +260,7 @@ class MatchingTexts:
 
 
 class ContrastiveModel(nn.Module):
-    """Each text must find its partner among the partners of the whole batch.
+    """BERT that must find each text's partner among the second texts of the whole batch.
 
     The loss is the cross-entropy of softmax(20 · cosine) over the batch's second texts; the pair's own is
     right, the others are the negatives. Texts that are drawn often are often negatives: the vectors learn
@@ -293,11 +287,11 @@ class ContrastiveModel(nn.Module):
         first, second = (self._vectors(inputs, name) for name in ("first", "second"))
         logits = (SCALE * (first @ second.T)).float().masked_fill(impossible, -torch.inf)
         right = torch.arange(len(logits), device=logits.device)
-        return Output(F.cross_entropy(logits, right), logits)
+        return Output(functional.cross_entropy(logits, right), logits)
 
-    def _vectors(self, inputs: dict[str, torch.Tensor], name: str) -> torch.Tensor:
-        own = {key.removeprefix(f"{name}_"): v for key, v in inputs.items() if key.startswith(f"{name}_")}
-        return unit_vectors(self.encoder, own)
+    def _vectors(self, inputs: Batch, name: str) -> torch.Tensor:
+        of_name = {key.removeprefix(f"{name}_"): v for key, v in inputs.items() if key.startswith(f"{name}_")}
+        return unit_vectors(self.encoder, of_name)
 
 
 def matching_texts(
@@ -313,23 +307,16 @@ def matching_texts(
     ----------
     tokenizer : PreTrainedTokenizerBase
     first, second : sequence of str, shape (n,)
+        Two different texts in each pair.
     max_tokens : int
-        For each text, as in `tokenize`.
-
-    Raises
-    ------
-    ValueError
-        If there are not as many second texts as first ones, or two of a pair are equal.
+        Longer texts are cut off, as in `tokenize`.
     """
     if len(first) != len(second):
         raise ValueError(f"{len(first)} first texts need as many second ones, got {len(second)}")
+    pairs = list(zip(first, second, strict=True))
     numbers: dict[str, int] = {}
-    pairs = zip(first, second, strict=True)
     flat = [numbers.setdefault(text, len(numbers)) for pair in pairs for text in pair]
     same = np.array(flat, dtype=np.int64).reshape(-1, 2)
-    twins = same[:, 0] == same[:, 1]
-    if twins.any():
-        row = int(np.argmax(twins))
-        raise ValueError(f"pair {row} is one text twice, {first[row]!r}: there is nothing to learn from it")
+    check_rows("pairs", same[:, 0] == same[:, 1], pairs, "hold two different texts, or nothing can be learnt")
     tokens = (tokenize(tokenizer, texts, max_tokens=max_tokens) for texts in (first, second))
     return MatchingTexts(*tokens, same)

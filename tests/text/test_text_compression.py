@@ -9,15 +9,12 @@ import torch
 from torch import nn
 
 from recsys_lib.text import (
-    ImitatingEncoder,
     MaskedLanguageModel,
     PairClassifier,
     add_adapters,
     drop_layers,
     encode,
     fit,
-    imitated_pairs,
-    imitated_texts,
     labelled_pairs,
     linear_bytes,
     masked_texts,
@@ -179,39 +176,12 @@ def test_layers_that_are_not_there_are_refused(tiny, keep) -> None:
 # ---- students
 
 
-def test_the_students_loss_by_hand(tiny) -> None:
-    teacher = draw(4, 32)
-    teacher = (teacher / teacher.norm(dim=1, keepdim=True)).numpy()
-    data = imitated_texts(tiny.tokenizer, FIRST, teacher)
-    output = ImitatingEncoder(tiny)(**data.batch(np.array([2, 0, 3]), np.random.default_rng(0)))
-    own = encode(tiny, FIRST).astype(np.float64)
-    cosines = (own * teacher).sum(axis=1)
-    np.testing.assert_allclose(output.loss.item(), 1 - cosines[[2, 0, 3]].mean(), rtol=1e-5)
-    np.testing.assert_allclose(output.logits.detach(), own[[2, 0, 3]], atol=1e-6)
-
-
 def test_the_students_loss_on_pairs_by_hand(tiny) -> None:
     teacher, student = np.array([0.9, 0.2, 0.0, 1.0]), PairClassifier(tiny)
-    data = imitated_pairs(tiny.tokenizer, FIRST, SECOND, teacher)
+    data = labelled_pairs(tiny.tokenizer, FIRST, SECOND, teacher)
     own = predict(student, data).astype(np.float64)
     expected = -np.mean(teacher * np.log(own) + (1 - teacher) * np.log(1 - own))
     assert mean_loss(student, data) == pytest.approx(expected, rel=1e-5)
-
-
-def test_a_student_with_half_the_layers_comes_near_its_teacher(tiny) -> None:
-    texts = [f"{a} {b}" for a in FOODS for b in FOODS + TOOLS]
-    with torch.no_grad():  # the tiny model's random layers hardly do anything: let the last one matter
-        tiny.encoder.encoder.layer[1].output.dense.weight *= 30
-    teacher = encode(tiny, texts)
-    student = drop_layers(tiny, [0])
-    data = imitated_texts(student.tokenizer, texts[::2], teacher[::2])
-    held_out = imitated_texts(student.tokenizer, texts[1::2], teacher[1::2])
-    model = ImitatingEncoder(student)
-    before = mean_loss(model, held_out)
-    fit(model, data, held_out, epochs=10, batch_size=16, rate=3e-3)
-    assert mean_loss(model, held_out) < before / 3
-    near = (encode(student, texts[1::2]) * teacher[1::2]).sum(axis=1)
-    assert 1 - near.mean() == pytest.approx(mean_loss(model, held_out), rel=1e-3)
 
 
 def test_a_student_learns_a_teachers_probabilities(load) -> None:
@@ -220,22 +190,6 @@ def test_a_student_learns_a_teachers_probabilities(load) -> None:
     teacher = np.where(np.isin(second, FOODS), 0.8, 0.3)
     student = load()
     model = PairClassifier(drop_layers(student, [1]))
-    data = imitated_pairs(student.tokenizer, first, second, teacher)
+    data = labelled_pairs(student.tokenizer, first, second, teacher)
     fit(model, data, data, epochs=12, batch_size=16, rate=3e-3, patience=12)
     assert np.abs(predict(model, data) - teacher).mean() < 0.08
-
-
-def test_lessons_that_do_not_fit_are_refused(tiny) -> None:
-    words, unit = tiny.tokenizer, np.eye(4, 32)
-    with pytest.raises(ValueError, match=r"4 texts need as many vectors, got an array of shape \(3, 32\)"):
-        imitated_texts(words, FIRST, unit[:3])
-    for wrong in (2.0, np.nan):
-        vectors = unit.copy()
-        vectors[1, 1] = wrong
-        with pytest.raises(ValueError, match=r"length 1, as encode gives them; vectors\[1\]"):
-            imitated_texts(words, FIRST, vectors)
-    with pytest.raises(ValueError, match="4 pairs need as many probabilities"):
-        imitated_pairs(words, FIRST, SECOND, np.zeros(3))
-    for wrong in (-0.1, 1.5, np.nan):
-        with pytest.raises(ValueError, match=r"between 0 and 1; probabilities\[2\]"):
-            imitated_pairs(words, FIRST, SECOND, np.array([0, 1, wrong, 0.5]))

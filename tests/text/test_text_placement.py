@@ -12,12 +12,10 @@ from torch.func import functional_call
 
 from recsys_lib.text import (
     ContrastiveModel,
-    ImitatingEncoder,
     MaskedLanguageModel,
     PairClassifier,
     encode,
     fit,
-    imitated_texts,
     labelled_pairs,
     masked_texts,
     matching_texts,
@@ -40,8 +38,6 @@ def model_and_batch(load, kind):
         model, data = MaskedLanguageModel(text_model), masked_texts(words, FIRST)
     elif kind == "contrastive":
         model, data = ContrastiveModel(text_model), matching_texts(words, FIRST, SECOND)
-    elif kind == "imitating":
-        model, data = ImitatingEncoder(text_model), imitated_texts(words, FIRST, encode(text_model, SECOND))
     else:
         model, data = PairClassifier(text_model), labelled_pairs(words, FIRST, SECOND, [0, 1, 1, 0])
         model = quantize(model) if kind == "int8" else model
@@ -58,7 +54,7 @@ def stand_in(model, batch):
     return mode, weights, batch
 
 
-@pytest.mark.parametrize("kind", ["pairs", "int8", "masked", "contrastive", "imitating"])
+@pytest.mark.parametrize("kind", ["pairs", "int8", "masked", "contrastive"])
 def test_training_stays_on_the_device_and_never_waits(load, kind, monkeypatch) -> None:
     model, batch = model_and_batch(load, kind)
     plain = model(**batch)

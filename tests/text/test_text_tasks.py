@@ -127,13 +127,15 @@ def test_texts_that_are_right_are_never_negatives(tiny) -> None:
 @pytest.mark.parametrize(
     ("labels", "message"),
     [
-        ([0, 1, 2, 0], r"labels must be 0 or 1; labels\[2\] is .*2"),
-        ([0, 1, np.nan, 0], r"labels\[2\] is .*nan"),
-        ([0, 1, -1, 0], r"labels\[2\]"),
+        ([0, 1, 2, 0], r"labels must lie between 0 and 1; labels\[2\] is 2"),
+        ([0, 1, np.nan, 0], r"labels\[2\] is nan"),
+        ([0, 1, -0.1, 0.5], r"labels\[2\] is -0\.1"),
+        ([0, 1, 1.5, 0.5], r"labels\[2\] is 1\.5"),
+        (["yes", "no", "no", "no"], "could not convert string to float: 'yes'"),
         ([0, 1], r"4 pairs need as many labels, got an array of shape \(2,\)"),
     ],
 )
-def test_labels_other_than_0_and_1_are_refused(tiny, labels, message) -> None:
+def test_labels_outside_of_0_to_1_are_refused(tiny, labels, message) -> None:
     with pytest.raises(ValueError, match=message):
         labelled_pairs(tiny.tokenizer, FIRST, SECOND, labels)
 
@@ -141,7 +143,7 @@ def test_labels_other_than_0_and_1_are_refused(tiny, labels, message) -> None:
 def test_pairs_that_do_not_fit_are_refused(tiny) -> None:
     with pytest.raises(ValueError, match="4 first texts need as many second ones, got 3"):
         matching_texts(tiny.tokenizer, FIRST, SECOND[:3])
-    with pytest.raises(ValueError, match="pair 1 is one text twice, 'soap'"):
+    with pytest.raises(ValueError, match=r"two different texts, .*; pairs\[1\] is \('soap', 'soap'\)"):
         matching_texts(tiny.tokenizer, FIRST, ["tea", "soap", "milk", "soup"])
     with pytest.raises(ValueError, match=r"pairs\[2\] is empty"):
         labelled_pairs(tiny.tokenizer, FIRST, ["tea", "soap", "", "soup"], [0, 1, 0, 1])

@@ -3,26 +3,18 @@
 import torch
 from torch import nn
 
-TARGETS = ("query", "value")  # of every attention layer, as in the paper
+TARGETS = ("query", "value")  # linear layers of every attention block that get adapters, as in the paper
+ALPHA = 16  # weight of the adapters' sum
 
 
 def add_adapters(
-    model: nn.Module,
-    kind: str = "lora",
-    *,
-    rank: int = 8,
-    alpha: int = 16,
-    dropout: float = 0.0,
-    targets: tuple[str, ...] = TARGETS,
-    head: str | None = "head",
-    steps: int | None = None,
-    seed: int = 0,
+    model: nn.Module, kind: str = "lora", *, rank: int = 8, steps: int | None = None, seed: int = 0
 ) -> nn.Module:
     """Freeze a model and add small trainable matrices beside its attention.
 
-    LoRA adds B·A·alpha/rank to a frozen matrix W, where A and B are `rank` wide. AdaLoRA writes the sum as
-    B·Λ·A with a diagonal Λ, begins with 1.5 times the rank, and during training gives up the ranks that
-    matter least.
+    LoRA adds B·A·16/rank to a frozen matrix W, where A and B are `rank` wide. AdaLoRA writes the sum as
+    B·Λ·A with a diagonal Λ, starts with 1.5 times the rank, and during training gives up the ranks that
+    matter least. A layer named `head` is trained in full.
 
     Parameters
     ----------
@@ -32,15 +24,8 @@ def add_adapters(
         "lora" or "adalora".
     rank : int
         For AdaLoRA the mean rank at the end.
-    alpha : int
-        Weight of the sum.
-    dropout : float
-    targets : tuple of str
-        Names of the linear layers that get adapters.
-    head : str, optional
-        Name of a layer that is trained in full; None if there is none.
     steps : int, optional
-        AdaLoRA only: number of training steps, epochs × batches.
+        Number of training steps, epochs × batches: AdaLoRA only.
     seed : int
 
     Returns
@@ -48,11 +33,6 @@ def add_adapters(
     nn.Module
         To be trained in the place of `model`. For AdaLoRA its loss also holds a penalty on ranks that
         overlap; `mean_loss` leaves it out.
-
-    Raises
-    ------
-    ValueError
-        If the kind is unknown, or AdaLoRA is not told the number of steps.
 
     References
     ----------
@@ -62,10 +42,8 @@ def add_adapters(
     # Imported here: it takes seconds, and most uses of this package need no adapters.
     from peft import AdaLoraConfig, LoraConfig, get_peft_model
 
-    common = dict(
-        lora_alpha=alpha, lora_dropout=dropout, target_modules=list(targets),
-        modules_to_save=None if head is None else [head],
-    )  # fmt: skip
+    head = ["head"] if hasattr(model, "head") else None
+    common = dict(lora_alpha=ALPHA, lora_dropout=0.0, target_modules=list(TARGETS), modules_to_save=head)
     if kind == "lora":
         config = LoraConfig(r=rank, **common)
     elif kind == "adalora":
@@ -94,3 +72,32 @@ def count_weights(model: nn.Module) -> tuple[int, int]:
     """
     sizes = [(weight.numel(), weight.requires_grad) for weight in model.parameters()]
     return sum(size for size, learns in sizes if learns), sum(size for size, _ in sizes)
+
+
+def trained_weights(model: nn.Module) -> dict[str, torch.Tensor]:
+    """Return copies of the weights that training changes, by name."""
+    # AdaLoRA counts its ranks in parameters without a gradient.
+    return {n: w.detach().clone() for n, w in model.named_parameters() if w.requires_grad or "ranknum" in n}
+
+
+def restore_weights(model: nn.Module, weights: dict[str, torch.Tensor]) -> None:
+    """Put back what `trained_weights` returned."""
+    parameters = dict(model.named_parameters())
+    with torch.no_grad():
+        for name, value in weights.items():
+            parameters[name].copy_(value)
+
+
+def allocate_ranks(model: nn.Module, step: int) -> None:
+    """Let AdaLoRA move its ranks to where they help most, between a step's update and the next gradients."""
+    if _is_adalora(model):
+        model.update_and_allocate(step)
+
+
+def without_penalty(model: nn.Module) -> nn.Module:
+    """Return the model whose loss is that of the task alone: AdaLoRA adds a penalty to it."""
+    return model.model if _is_adalora(model) else model
+
+
+def _is_adalora(model: nn.Module) -> bool:
+    return hasattr(model, "update_and_allocate")

@@ -8,14 +8,21 @@ import numpy as np
 import torch
 from torch import nn
 
-from recsys_lib.text.tasks import Output
+from recsys_lib.text.adapters import without_penalty
+from recsys_lib.text.tasks import Batch, Output
+
+CLIP = 1.0  # longest gradient; longer ones are shortened to it
 
 
 def train_step(
-    model: nn.Module, batch: dict[str, torch.Tensor], optimizer: torch.optim.Optimizer,
-    scaler: torch.amp.GradScaler, clip: float, adversarial: float, where: str, kept: str,
-) -> float:  # fmt: skip
-    """Train on one batch and return its loss; raise before any weight changes if it is no number."""
+    model: nn.Module,
+    batch: Batch,
+    optimizer: torch.optim.Optimizer,
+    scaler: torch.amp.GradScaler,
+    adversarial: float,
+    where: str,
+) -> float:
+    """Train on one batch and return its loss; raise before any weight changes if it is not finite."""
     device = next(model.parameters()).device
     batch = to_device(batch, device)
     with _precision(device):
@@ -25,19 +32,19 @@ def train_step(
         _adversarial_backward(model, batch, scaler, adversarial)
     scaler.unscale_(optimizer)
     weights = [weight for group in optimizer.param_groups for weight in group["params"]]
-    norm = nn.utils.clip_grad_norm_(weights, clip)
+    norm = nn.utils.clip_grad_norm_(weights, CLIP)
     # Read together: a GPU has to finish all its work before it can tell a number.
     loss, norm = torch.stack([loss.detach().float(), norm.float()]).tolist()
-    _finite(loss, "loss", where, kept)
+    _check_finite(loss, "loss", where)
     if not scaler.is_enabled():  # the scaler itself skips a step whose gradient has overflowed
-        _finite(norm, "gradient", where, kept)
+        _check_finite(norm, "gradient", where)
     scaler.step(optimizer)
     scaler.update()
     return loss
 
 
 def _adversarial_backward(
-    model: nn.Module, batch: dict[str, torch.Tensor], scaler: torch.amp.GradScaler, length: float
+    model: nn.Module, batch: Batch, scaler: torch.amp.GradScaler, length: float
 ) -> None:
     vectors = next((w for n, w in model.named_parameters() if n.endswith("word_embeddings.weight")), None)
     if vectors is None or vectors.grad is None:
@@ -55,10 +62,9 @@ def _adversarial_backward(
         vectors.copy_(kept)  # subtracting the move would leave rounding behind
 
 
-def evaluate(model: nn.Module, batch: dict[str, torch.Tensor]) -> Output:
-    """Run the model without dropout and without gradients."""
-    if hasattr(model, "update_and_allocate"):
-        model = model.model  # AdaLoRA adds a penalty to the training loss
+def evaluate(model: nn.Module, batch: Batch) -> Output:
+    """Run the model without dropout, without gradients and without AdaLoRA's penalty."""
+    model = without_penalty(model)
     was_training = model.training
     model.eval()
     with torch.inference_mode(), _precision(next(model.parameters()).device):
@@ -80,8 +86,8 @@ def _precision(device: torch.device) -> AbstractContextManager:
     return nullcontext() if half is None else torch.autocast(device.type, dtype=half)
 
 
-def own_randomness(device: torch.device) -> AbstractContextManager:
-    """Leave torch's global random numbers as they were."""
+def fork_rng(device: torch.device) -> AbstractContextManager:
+    """Leave torch's global random numbers, those of the CPU and of the device, as they were."""
     return torch.random.fork_rng(devices=[device] if device.type == "cuda" else [])
 
 
@@ -95,8 +101,8 @@ def training_mode(model: nn.Module) -> Iterator[None]:
         model.eval()
 
 
-def seed_step(device: torch.device, key: list[int]) -> None:
-    """Begin torch's random numbers anew, at a place that depends on nothing but `key`."""
+def seed_torch(device: torch.device, key: list[int]) -> None:
+    """Start torch's random numbers over, at a place that depends on nothing but `key`."""
     number = int(np.random.default_rng(key).integers(2**62))
     torch.default_generator.manual_seed(number)
     if device.type == "cuda":
@@ -104,7 +110,7 @@ def seed_step(device: torch.device, key: list[int]) -> None:
 
 
 @contextmanager
-def memory_advice(batch: dict[str, torch.Tensor]) -> Iterator[None]:
+def memory_advice(batch: Batch) -> Iterator[None]:
     """Turn every way of running out of memory into a MemoryError that says what to do."""
     try:
         yield
@@ -119,14 +125,14 @@ def memory_advice(batch: dict[str, torch.Tensor]) -> Iterator[None]:
         ) from error
 
 
-def _finite(value: float, what: str, where: str, kept: str) -> None:
+def _check_finite(value: float, what: str, where: str) -> None:
     if not math.isfinite(value):
         raise FloatingPointError(
-            f"the {what} is {value} at {where}. The weights are those from before this "
-            f"batch.{kept} Look at these examples; a smaller rate or clip may help."
+            f"the {what} is {value} at {where}. The weights are those from before this batch. "
+            "Look at these examples; a smaller rate may help."
         )
 
 
-def to_device(batch: dict[str, torch.Tensor], device: torch.device) -> dict[str, torch.Tensor]:
-    """Move a batch."""
+def to_device(batch: Batch, device: torch.device) -> Batch:
+    """Move a batch to a device."""
     return {name: value.to(device) for name, value in batch.items()}

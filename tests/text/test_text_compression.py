@@ -184,12 +184,13 @@ def test_the_students_loss_on_pairs_by_hand(tiny) -> None:
     assert mean_loss(student, data) == pytest.approx(expected, rel=1e-5)
 
 
-def test_a_student_learns_a_teachers_probabilities(load) -> None:
+def test_a_student_learns_a_teachers_probabilities(load, monkeypatch) -> None:
+    monkeypatch.setattr("recsys_lib.text.training.PATIENCE", 12)
     generator = np.random.default_rng(0)
     first, second = (list(map(str, generator.choice(FOODS + TOOLS, 120))) for _ in range(2))
     teacher = np.where(np.isin(second, FOODS), 0.8, 0.3)
     student = load()
     model = PairClassifier(drop_layers(student, [1]))
     data = labelled_pairs(student.tokenizer, first, second, teacher)
-    fit(model, data, data, epochs=12, batch_size=16, rate=3e-3, patience=12)
+    fit(model, data, data, epochs=12, batch_size=16, rate=3e-3)
     assert np.abs(predict(model, data) - teacher).mean() < 0.08

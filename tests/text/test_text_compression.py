@@ -23,7 +23,7 @@ from recsys_lib.text import (
     quantize,
 )
 from recsys_lib.text.compression import Int8Linear, to_int8
-from recsys_lib.text.encoder import model_digest
+from recsys_lib.text.encoder import fingerprint
 
 FOODS = "apple bread butter cheese milk pasta rice salad soup tea".split()
 TOOLS = "soap sponge shampoo brush towel".split()
@@ -112,10 +112,10 @@ def test_a_quantised_encoder_encodes_and_has_a_cache_of_its_own(tiny, tmp_path) 
     rounded = encode(small, FIRST, cache=tmp_path)
     assert ((vectors * rounded).sum(axis=1) > 0.999).all()
     assert np.abs(vectors - rounded).max() > 1e-5
-    digests = [model_digest(small.model)]
+    digests = [fingerprint(small, 256)]
     for value in (small.encoder.encoder.layer[0].output.dense.weight, small.encoder.pooler.dense.step):
         value[0] += 1
-        digests.append(model_digest(small.model))
+        digests.append(fingerprint(small, 256))
     assert len(set(digests)) == 3  # whatever the vectors depend on is part of the cache's key
 
 

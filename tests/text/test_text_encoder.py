@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 import torch
 
+from recsys_lib.files import load_tensors, save_tensors
 from recsys_lib.text import bundled_folder, encode, length_batches, load_text_model, tokenize
+from recsys_lib.text.encoder import fingerprint
 
 TEXTS = [
     "apple",
@@ -76,24 +78,41 @@ def test_another_model_or_length_never_reads_old_vectors(tiny, tmp_path) -> None
 
 
 @pytest.mark.parametrize("place", [0.02, 0.5, 0.98])
-def test_a_damaged_cache_is_made_anew(tiny, tmp_path, place) -> None:
+def test_a_damaged_cache_is_rebuilt(tiny, tmp_path, place) -> None:
     plain = encode(tiny, TEXTS, cache=tmp_path)
     (file,) = tmp_path.iterdir()
     content = bytearray(file.read_bytes())
     content[int(place * len(content))] ^= 0xFF
     file.write_bytes(content)
-    with pytest.warns(UserWarning, match="damaged"):
+    with pytest.warns(UserWarning, match=r"is damaged: .*; its vectors are rebuilt"):
         again = encode(tiny, TEXTS, cache=tmp_path)
     assert (again == plain).all()
     assert (encode(tiny, TEXTS, cache=tmp_path) == plain).all()  # no warning: it was repaired
 
 
-def test_a_truncated_cache_is_made_anew(tiny, tmp_path) -> None:
+def test_a_truncated_cache_is_rebuilt(tiny, tmp_path) -> None:
     plain = encode(tiny, TEXTS, cache=tmp_path)
     (file,) = tmp_path.iterdir()
     file.write_bytes(file.read_bytes()[:-7])
-    with pytest.warns(UserWarning, match="damaged"):
+    with pytest.warns(UserWarning, match=r"is damaged: .*; its vectors are rebuilt"):
         assert (encode(tiny, TEXTS, cache=tmp_path) == plain).all()
+
+
+def test_a_cache_of_another_model_is_not_read(tiny, tmp_path) -> None:
+    plain = encode(tiny, TEXTS, cache=tmp_path)
+    (file,) = tmp_path.iterdir()
+    tensors, _ = load_tensors(file)
+    save_tensors(file, tensors | {"vectors": -tensors["vectors"]}, {"model": "another"})
+    with pytest.warns(UserWarning, match="holds the vectors of another model; its vectors are rebuilt"):
+        assert (encode(tiny, TEXTS, cache=tmp_path) == plain).all()
+
+
+@pytest.mark.parametrize("change", [lambda model: model.half(), lambda model: model.bfloat16()])
+def test_the_fingerprint_sees_the_type_of_the_weights(tiny, change) -> None:
+    change(tiny.model)
+    rounded = fingerprint(tiny, 256)
+    tiny.model.float()  # the same numbers, in another type
+    assert fingerprint(tiny, 256) != rounded
 
 
 @pytest.mark.parametrize(

@@ -1,12 +1,5 @@
 """A pre-trained BERT for texts: vectors, fine-tuning, augmentation, compression."""
 
-import warnings
-
-with warnings.catch_warnings():
-    # Transformers imports it; inside Jupyter it asks for a package of widgets that nobody here needs.
-    warnings.simplefilter("ignore")
-    import tqdm.auto
-
 from recsys_lib.text.adapters import add_adapters, count_weights
 from recsys_lib.text.augmentation import delete_words, merge_texts, swap_names, truncate_words
 from recsys_lib.text.batches import Tokens, length_batches, tokenize

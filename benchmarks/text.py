@@ -67,7 +67,7 @@ def draw_texts() -> dict[str, list]:
 
 
 def make(name: str, cell: dict) -> Callable[[], None]:
-    """In the worker: load the model, return the call, which leaves what it found in a file."""
+    """Load the model in the worker, and return the call, which leaves its findings in a file."""
     from recsys_lib.text import load_text_model
 
     folder = Path(cell["folder"])
@@ -98,7 +98,7 @@ def train_call(name: str, text_model: Any, texts: dict[str, list], path: Path) -
 
 
 def ours(model: Any, tokenizer: Any, first: list, second: list, labels: np.ndarray, name: str) -> Callable:
-    """The course's loop; it wants something to validate on: one pair, some milliseconds.
+    """Prepare the course's loop; it needs something to validate on: one pair, some milliseconds.
 
     Like the others below, returns a call that trains and returns the tokens computed on, padding included.
     """
@@ -117,7 +117,7 @@ def ours(model: Any, tokenizer: Any, first: list, second: list, labels: np.ndarr
 def plain_loop(
     model: Any, tokenizer: Any, first: list, second: list, labels: np.ndarray, name: str
 ) -> Callable:
-    """As the articles print it, once it runs: everything as wide as the widest could be."""
+    """Prepare the loop that the articles print, made to run: every pair padded to 128 tokens."""
     import torch
 
     settings = dict(padding="max_length", max_length=WIDTH, truncation=True, return_tensors="pt")
@@ -139,12 +139,12 @@ def plain_loop(
 
 
 def trainer(model: Any, tokenizer: Any, first: list, second: list, labels: np.ndarray, name: str) -> Callable:
-    """The loop of transformers with the settings of ours."""
+    """Prepare the loop of transformers, with the same settings."""
     from torch import nn
     from transformers import DataCollatorWithPadding, PrinterCallback, Trainer, TrainingArguments
 
     class Wrapped(nn.Module):
-        """The Trainer wants a dictionary."""
+        """The same model with its output as a dictionary, as the Trainer expects it."""
 
         def __init__(self) -> None:
             super().__init__()
@@ -247,7 +247,7 @@ def measure(texts: dict[str, list]) -> dict[str, dict[str, dict]]:
 
 
 def rows(results: dict[str, dict[str, dict]]) -> list[list[str]]:
-    """The table's lines."""
+    """Return the table's lines."""
     return [
         [
             f"{task}: {name}",
@@ -265,7 +265,7 @@ def rows(results: dict[str, dict[str, dict]]) -> list[list[str]]:
 
 
 def headline(results: dict[str, dict[str, dict]]) -> str:
-    """What to see, as far as it holds in this run."""
+    """Return how many times as fast we are in this run, and whether that is below the aim."""
     parts = []
     for name, bar in BARS.items():
         ratio = results["training"][name]["ratio"]
@@ -275,7 +275,7 @@ def headline(results: dict[str, dict[str, dict]]) -> str:
 
 
 def draw(results: dict[str, dict[str, dict]], path: Path) -> None:
-    """Texts per second, a panel per task, with the range over the rounds."""
+    """Draw texts per second, a panel per task, with the range over the rounds."""
     import matplotlib as mpl
 
     mpl.use("Agg")

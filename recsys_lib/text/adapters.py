@@ -49,7 +49,7 @@ def add_adapters(
     elif kind == "adalora":
         if not steps or steps < 10:
             raise ValueError(
-                f"AdaLoRA plans its ranks over the whole training: give steps (≥ 10), got {steps}"
+                f"AdaLoRA plans its ranks over all training steps: give steps (≥ 10), got {steps}"
             )
         # Full rank for the first tenth, the final ranks for the last third.
         plan = dict(tinit=steps // 10, tfinal=steps // 3, deltaT=max(1, steps // 100), total_step=steps)
@@ -89,15 +89,11 @@ def restore_weights(model: nn.Module, weights: dict[str, torch.Tensor]) -> None:
 
 
 def allocate_ranks(model: nn.Module, step: int) -> None:
-    """Let AdaLoRA move its ranks to where they help most, between a step's update and the next gradients."""
-    if _is_adalora(model):
+    """Let AdaLoRA move its ranks to where they help most, while the gradients of a step are still there."""
+    if hasattr(model, "update_and_allocate"):
         model.update_and_allocate(step)
 
 
 def without_penalty(model: nn.Module) -> nn.Module:
-    """Return the model whose loss is that of the task alone: AdaLoRA adds a penalty to it."""
-    return model.model if _is_adalora(model) else model
-
-
-def _is_adalora(model: nn.Module) -> bool:
-    return hasattr(model, "update_and_allocate")
+    """Return the model whose loss is that of the task alone, without AdaLoRA's penalty on the ranks."""
+    return model.model if hasattr(model, "update_and_allocate") else model

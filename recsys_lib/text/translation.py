@@ -1,4 +1,4 @@
-"""Back-translation: say the same in other words, by way of another language."""
+"""Back-translation: the same in other words, by way of another language."""
 
 import warnings
 from collections.abc import Sequence
@@ -6,11 +6,14 @@ from pathlib import Path
 
 import torch
 from torch import nn
-from tqdm import tqdm
 from transformers import AutoConfig, AutoModelForSeq2SeqLM, AutoTokenizer, PreTrainedTokenizerBase
 
 from recsys_lib.text.batches import check_texts, length_batches
 from recsys_lib.text.encoder import model_source, quiet, read_model
+
+BEAMS = 4  # translations followed at the same time
+BATCH_SIZE = 16  # texts translated at once
+MAX_TOKENS = 128  # longer texts lose their end, and no translation gets longer
 
 
 def back_translate(
@@ -19,13 +22,9 @@ def back_translate(
     back: str | Path,
     *,
     prefixes: tuple[str, str] = ("", ""),
-    beams: int = 4,
-    batch_size: int = 16,
-    max_tokens: int = 128,
     device: str | torch.device = "cpu",
-    progress: bool = False,
 ) -> list[str]:
-    """Translate texts into another language and back.
+    """Translate texts into another language and back, without anything random.
 
     Parameters
     ----------
@@ -35,29 +34,21 @@ def back_translate(
         Two translation models, of the type of Marian or T5: local folders with weights as safetensors, or
         names on the Hugging Face hub, which need a network.
     prefixes : tuple of str
-        What such a model wants before each text, as T5 does: ("translate English to German: ", …).
-    beams : int
-        Translations followed at the same time; the most probable one is taken, so that nothing is left to
-        chance.
-    batch_size : int
-        Texts translated at once.
-    max_tokens : int
-        Longer texts lose their end, and a warning says how many; no translation gets longer.
+        Put before each text, as T5 expects: ("translate English to German: ", …).
     device : str or torch.device
-    progress : bool
-        Show a progress bar.
 
     Returns
     -------
     list of str
-        Where a translation comes out empty: the text as it was.
+        The most probable of four translations; where it comes out empty, the text as it was. Texts of more
+        than 128 tokens are cut off, with a warning.
 
     Raises
     ------
     FileNotFoundError
         If there is no such folder, or the hub cannot be reached.
     ValueError
-        If a folder holds no model, a model does not translate, or a text is empty or not a string.
+        If a folder holds no model, or one that does not translate.
     ImportError
         If a tokenizer needs a package that is not installed.
 
@@ -67,13 +58,12 @@ def back_translate(
     """
     texts = check_texts(texts, "texts")
     unique = list(dict.fromkeys(texts))
-    settings = dict(beams=beams, batch_size=batch_size, max_tokens=max_tokens)
-    with tqdm(total=2 * len(unique), unit="text", disable=not progress) as bar, quiet():
+    with quiet():
         # Both are loaded before the first is used: a wrong name shows before the work, not after half of it.
         models = [_load_translator(name, device) for name in (there, back)]
-        abroad = _translate(*models[0], [prefixes[0] + text for text in unique], **settings, bar=bar)
-        spoken = [text for text in abroad if text]
-        again = iter(_translate(*models[1], [prefixes[1] + text for text in spoken], **settings, bar=bar))
+        abroad = _translate(*models[0], [prefixes[0] + text for text in unique])
+        translated = [text for text in abroad if text]
+        again = iter(_translate(*models[1], [prefixes[1] + text for text in translated]))
     home = {text: (next(again) if foreign else "") for text, foreign in zip(unique, abroad, strict=True)}
     return [home[text] or text for text in texts]
 
@@ -92,7 +82,7 @@ def _load_translator(
         tokenizer = read_model(lambda: AutoTokenizer.from_pretrained(source), label, otherwise="")
     except ImportError as error:
         raise ImportError(
-            f"the tokenizer of {label} needs another package, mostly: pip install sentencepiece"
+            f"the tokenizer of {label} needs another package, mostly: pip install sentencepiece protobuf"
         ) from error
     weights = dict(use_safetensors=True, dtype=torch.float32)
     load = AutoModelForSeq2SeqLM.from_pretrained
@@ -101,39 +91,24 @@ def _load_translator(
     return model.to(device).eval(), tokenizer
 
 
-def _translate(
-    model: nn.Module,
-    tokenizer: PreTrainedTokenizerBase,
-    texts: list[str],
-    *,
-    beams: int,
-    batch_size: int,
-    max_tokens: int,
-    bar: tqdm,
-) -> list[str]:
+def _translate(model: nn.Module, tokenizer: PreTrainedTokenizerBase, texts: list[str]) -> list[str]:
     if not texts:
         return []
     lengths = [len(ids) for ids in tokenizer(texts)["input_ids"]]
-    long = [row for row, length in enumerate(lengths) if length > max_tokens]
+    long = [row for row, length in enumerate(lengths) if length > MAX_TOKENS]
     if long:
         warnings.warn(
-            f"{len(long)} of {len(texts)} texts to translate have more than {max_tokens} tokens, the first "
+            f"{len(long)} of {len(texts)} texts to translate have more than {MAX_TOKENS} tokens, the first "
             f"is {texts[long[0]][:40]!r}…: their end is cut off",
             stacklevel=3,
         )
-    found = [""] * len(texts)
-    for rows in length_batches(lengths, batch_size):
+    translations = [""] * len(texts)
+    for rows in length_batches(lengths, BATCH_SIZE):
         some = [texts[row] for row in rows]
-        batch = tokenizer(some, truncation=True, max_length=max_tokens, padding=True, return_tensors="pt")
+        batch = tokenizer(some, truncation=True, max_length=MAX_TOKENS, padding=True, return_tensors="pt")
+        inputs = {name: batch[name].to(model.device) for name in ("input_ids", "attention_mask")}
         with torch.inference_mode():
-            ids = model.generate(
-                input_ids=batch["input_ids"].to(model.device),
-                attention_mask=batch["attention_mask"].to(model.device),
-                num_beams=beams,
-                do_sample=False,
-                max_new_tokens=max_tokens,
-            )
+            ids = model.generate(**inputs, num_beams=BEAMS, do_sample=False, max_new_tokens=MAX_TOKENS)
         for row, text in zip(rows, tokenizer.batch_decode(ids, skip_special_tokens=True), strict=True):
-            found[row] = text.strip()
-        bar.update(len(rows))
-    return found
+            translations[row] = text.strip()
+    return translations

@@ -133,7 +133,7 @@ def test_lists_are_merged_within_their_group_only() -> None:
         "peanut butter",
     ]
     assert merge_texts(LISTS, np.array(GROUPS), most=2)[0] == "white bread; butter, soft"
-    assert merge_texts(["a|b", "b|c"], [1, 1], separator="|") == ["a|b|c", "b|c|a"]
+    assert merge_texts(["a; b", "b; c"], [1, 1]) == ["a; b; c", "b; c; a"]
     many = {merge_texts(["a", "b", "c"], [0, 0, 0], seed=seed)[0] for seed in range(20)}
     assert many == {"a; b", "a; c"}  # any partner, never itself
 

@@ -42,7 +42,7 @@ def test_labels_are_types_of_the_data(queries, types) -> None:
         assert len(set(labels)) == len(labels), query
         unknown = set(labels) - set(types.index)
         assert not unknown, (query, unknown)
-        # Few enough that a list drawn by chance is a bad one.
+        # Few enough that a list drawn at random is a bad one.
         assert 5 <= types[labels].sum() <= 0.05 * types.sum(), query
 
 

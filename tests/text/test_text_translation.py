@@ -11,7 +11,7 @@ from tokenizers.processors import TemplateProcessing
 from transformers import MarianConfig, MarianMTModel, PreTrainedTokenizerFast, T5Config
 from transformers import T5ForConditionalGeneration as T5
 
-from recsys_lib.text import back_translate
+from recsys_lib.text import back_translate, translation
 
 SPECIAL = ("<pad>", "</s>", "<unk>")
 ABROAD = {
@@ -87,12 +87,15 @@ def back(tmp_path_factory):
 
 
 @pytest.mark.parametrize("beams", [1, 4])
-def test_texts_go_there_and_come_back(there, back, beams) -> None:
+def test_texts_go_there_and_come_back(there, back, beams, monkeypatch) -> None:
+    monkeypatch.setattr(translation, "BEAMS", beams)
+    monkeypatch.setattr(translation, "BATCH_SIZE", 2)
     given = list(TEXTS)
-    assert back_translate(given, there, back, beams=beams, batch_size=2) == THERE_AND_BACK
+    assert back_translate(given, there, back) == THERE_AND_BACK
     assert given == TEXTS
     assert back_translate([], there, back) == []
-    assert back_translate(["cheese"], there, back, max_tokens=2) == ["curd"]
+    monkeypatch.setattr(translation, "MAX_TOKENS", 2)
+    assert back_translate(["cheese"], there, back) == ["curd"]
 
 
 def test_models_of_t5s_type_get_their_prefix(tmp_path, back) -> None:
@@ -121,8 +124,6 @@ def test_nothing_is_printed_and_no_random_number_is_drawn(there, back, capfd) ->
     back_translate(TEXTS, there, back)
     assert torch.equal(torch.rand(1), expected)
     assert capfd.readouterr() == ("", "")
-    back_translate(TEXTS, there, back, progress=True)
-    assert "8/8" in capfd.readouterr().err  # four different texts, twice
 
 
 def test_a_long_text_is_cut_and_said_to_be(there, back, monkeypatch) -> None:
@@ -133,8 +134,9 @@ def test_a_long_text_is_cut_and_said_to_be(there, back, monkeypatch) -> None:
         return generate(model, input_ids=input_ids, **settings)
 
     monkeypatch.setattr(MarianMTModel, "generate", watched)
+    monkeypatch.setattr(translation, "MAX_TOKENS", 8)
     with pytest.warns(UserWarning, match=r"1 of 2 texts to translate have more than 8 tokens.*'bread bread"):
-        found = back_translate([long, "milk"], there, back, max_tokens=8)
+        found = back_translate([long, "milk"], there, back)
     assert found == ["loaf", "milk"]
     assert widths == [8, 3]  # what was read, on the way there and on the way back
 

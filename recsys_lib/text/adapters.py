@@ -14,7 +14,7 @@ def add_adapters(
 
     LoRA adds B·A·16/rank to a frozen matrix W, where A and B are `rank` wide. AdaLoRA writes the sum as
     B·Λ·A with a diagonal Λ, starts with 1.5 times the rank, and during training gives up the ranks that
-    matter least. A layer named `head` is trained in full.
+    matter least. A layer named `head`, if there is one, is trained in full.
 
     Parameters
     ----------
@@ -42,8 +42,7 @@ def add_adapters(
     # Imported here: it takes seconds, and most uses of this package need no adapters.
     from peft import AdaLoraConfig, LoraConfig, get_peft_model
 
-    head = ["head"] if hasattr(model, "head") else None
-    common = dict(lora_alpha=ALPHA, lora_dropout=0.0, target_modules=list(TARGETS), modules_to_save=head)
+    common = dict(lora_alpha=ALPHA, target_modules=list(TARGETS), modules_to_save=["head"])
     if kind == "lora":
         config = LoraConfig(r=rank, **common)
     elif kind == "adalora":
@@ -76,8 +75,7 @@ def count_weights(model: nn.Module) -> tuple[int, int]:
 
 def trained_weights(model: nn.Module) -> dict[str, torch.Tensor]:
     """Return copies of the weights that training changes, by name."""
-    # AdaLoRA counts its ranks in parameters without a gradient.
-    return {n: w.detach().clone() for n, w in model.named_parameters() if w.requires_grad or "ranknum" in n}
+    return {name: w.detach().clone() for name, w in model.named_parameters() if w.requires_grad}
 
 
 def restore_weights(model: nn.Module, weights: dict[str, torch.Tensor]) -> None:

@@ -147,6 +147,9 @@ def test_adapters_train_and_frozen_weights_stay_bit_for_bit(tiny, model, patient
     assert 0 < trained < 0.1 * all_weights < all_weights < total
     start = weights(adapted)
     loss = mean_loss(adapted, train)
+    p = predict(adapted, train)
+    entropy = -np.log(np.where(train.labels == 1, p, 1 - p)).mean()
+    assert loss == pytest.approx(entropy, rel=1e-5)  # without AdaLoRA's penalty, which is part of training
     history = fit(adapted, train, train, epochs=4, batch_size=16, rate=2e-2)
     assert min(history.validation) < loss - 0.02
     after = weights(adapted)

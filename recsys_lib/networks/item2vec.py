@@ -7,6 +7,7 @@ import torch
 
 from recsys_lib.scoring.workers import single_threaded
 
+NEGATIVES = 5  # random items that each pair is weighed against
 NOISE_POWER = 0.75  # negatives are drawn by count^0.75, as in word2vec: rare items a little more often
 SHARED_NEGATIVES = 64  # drawn once per batch and weighted: one matrix product instead of many small ones
 LOSS_EVERY = 8  # batches between two looks at the loss: its logarithms cost a fifth of a step
@@ -23,13 +24,20 @@ class ItemVectors(NamedTuple):
     losses: list[float]
 
 
-def item2vec(
+class _Lines(NamedTuple):
+    """Purchase lines sorted by basket: the item, where its basket begins, how many lines that has."""
+
+    item: torch.Tensor
+    first: torch.Tensor
+    size: torch.Tensor
+
+
+def item2vec(  # noqa: PLR0913 - the settings go by name
     baskets: np.ndarray,
     items: np.ndarray,
     n_items: int,
     *,
     width: int = 32,
-    negatives: int = 5,
     epochs: int = 10,
     batch_size: int = 512,
     rate: float = 0.15,
@@ -49,13 +57,11 @@ def item2vec(
     n_items : int
     width : int
         Numbers per vector.
-    negatives : int
-        How many random items each pair is weighed against.
     epochs : int
     batch_size : int
         Pairs per step. A step adds up the gradients of its pairs, so a larger one needs a smaller `rate`.
     rate : float
-        At the beginning.
+        Learning rate of the first step.
     seed : int
     device : str or torch.device
 
@@ -63,12 +69,6 @@ def item2vec(
     -------
     ItemVectors
         Items bought in the same company have similar `item + context`.
-
-    Raises
-    ------
-    ValueError
-        If the arrays do not fit, an item is out of range, a setting is not positive, or no basket holds
-        two lines.
 
     References
     ----------
@@ -80,43 +80,49 @@ def item2vec(
         raise ValueError(f"baskets {baskets.shape} and items {items.shape} must be one number per line")
     if len(items) and not 0 <= items.min() <= items.max() < n_items:
         raise ValueError(f"items must lie in 0..{n_items - 1}, got {items.min()}..{items.max()}")
-    if min(width, negatives, epochs, batch_size) < 1 or rate <= 0:
-        raise ValueError("width, negatives, epochs, batch_size and rate must be positive")
-    item, first, size = _lines_of_shared_baskets(baskets, items, device)
-    settings = (width, negatives, epochs, batch_size, rate, seed)
-    with single_threaded():
-        return _train(item, first, size, n_items, *settings)
-
-
-def _train(
-    item: torch.Tensor, first: torch.Tensor, size: torch.Tensor, n_items: int,
-    width: int, negatives: int, epochs: int, batch_size: int, rate: float, seed: int,
-) -> ItemVectors:  # fmt: skip
-    device = item.device
+    if min(width, epochs, batch_size) < 1 or rate <= 0:
+        raise ValueError("width, epochs, batch_size and rate must be positive")
+    lines = _lines_of_shared_baskets(baskets, items, device)
     generator = torch.Generator(device).manual_seed(seed)
-    noise = torch.bincount(item, minlength=n_items).to(torch.float32) ** NOISE_POWER
-    V, C = 0.1 * (torch.rand(2, n_items, width, generator=generator, device=device) - 0.5)
-    losses, step, steps = [], 0, epochs * -(-len(item) // batch_size)
-    for _ in range(epochs):
-        partner = item[partners(first, size, generator)]
-        total, pairs = torch.zeros((), device=device), 0
-        batches = torch.randperm(len(item), generator=generator, device=device).split(batch_size)
-        # All draws of an epoch at once: each call adds up the noise of all items first.
-        draws = torch.multinomial(
-            noise, SHARED_NEGATIVES * len(batches), replacement=True, generator=generator
+    with single_threaded():
+        noise = torch.bincount(lines.item, minlength=n_items).to(torch.float32) ** NOISE_POWER
+        start = 0.1 * (torch.rand(2, n_items, width, generator=generator, device=device) - 0.5)
+        vectors, contexts = start
+        steps = -(-len(lines.item) // batch_size)  # of one epoch
+        rates = [rate * (1 - step / (epochs * steps)) for step in range(epochs * steps)]
+        losses = [
+            _epoch(vectors, contexts, lines, noise, rates[epoch * steps :], batch_size, generator)
+            for epoch in range(epochs)
+        ]
+    return ItemVectors(vectors.cpu().numpy(), contexts.cpu().numpy(), losses)
+
+
+def _epoch(
+    vectors: torch.Tensor, contexts: torch.Tensor, lines: _Lines, noise: torch.Tensor,
+    rates: list[float], batch_size: int, generator: torch.Generator,
+) -> float:  # fmt: skip
+    """Take one step per batch of pairs, changing both tables in place; return the mean loss."""
+    device = vectors.device
+    partner = lines.item[partners(lines.first, lines.size, generator)]
+    batches = torch.randperm(len(partner), generator=generator, device=device).split(batch_size)
+    # All draws of an epoch at once: each call adds up the noise of all items first.
+    count = SHARED_NEGATIVES * len(batches)
+    draws = torch.multinomial(noise, count, replacement=True, generator=generator).split(SHARED_NEGATIVES)
+    total, pairs = torch.zeros((), device=device), 0
+    for number, (rows, drawn) in enumerate(zip(batches, draws, strict=True)):
+        i, j = lines.item[rows], partner[rows]
+        looked = number % LOSS_EVERY == 0
+        loss, dv, dc, dc_drawn = skip_gram_gradients(
+            vectors[i], contexts[j], contexts[drawn], NEGATIVES, with_loss=looked
         )
-        for number, (rows, drawn) in enumerate(zip(batches, draws.split(SHARED_NEGATIVES), strict=True)):
-            i, j = item[rows], partner[rows]
-            looked = number % LOSS_EVERY == 0
-            loss, dv, dc, dc_drawn = skip_gram_gradients(V[i], C[j], C[drawn], negatives, with_loss=looked)
-            falling = -rate * (1 - step / steps)
-            V.index_add_(0, i, dv, alpha=falling)
-            C.index_add_(0, j, dc, alpha=falling).index_add_(0, drawn, dc_drawn, alpha=falling)
-            if looked:
-                total, pairs = total + loss, pairs + len(rows)
-            step += 1
-        losses.append(total.item() / pairs)
-    return ItemVectors(V.cpu().numpy(), C.cpu().numpy(), losses)
+        # An item can stand in several pairs of a batch: index_add_ adds up all its gradients, while
+        # vectors[i] -= … would keep only one of them.
+        vectors.index_add_(0, i, dv, alpha=-rates[number])
+        contexts.index_add_(0, j, dc, alpha=-rates[number])
+        contexts.index_add_(0, drawn, dc_drawn, alpha=-rates[number])
+        if looked:
+            total, pairs = total + loss, pairs + len(rows)
+    return total.item() / pairs
 
 
 def skip_gram_gradients(
@@ -140,8 +146,10 @@ def skip_gram_gradients(
     loss, ∂L/∂v, ∂L/∂c, ∂L/∂c′
     """
     score = (v * c).sum(dim=1)
-    # A cross-entropy behind a sigmoid: prediction minus truth, which is 1 for the pair and 0 for the draws.
+    # Each term is a cross-entropy behind a sigmoid. Its derivative by the score is prediction minus truth,
+    # and the truth is 1 for the pair: σ(v·c) − 1 is near 0 once the model believes in it.
     delta = (torch.sigmoid(score) - 1)[:, None]
+    # For a random item the truth is 0: what remains is σ(v·c′).
     delta_drawn = torch.sigmoid(v @ c_drawn.T)
     weight = negatives / len(c_drawn)
     loss = None
@@ -150,6 +158,8 @@ def skip_gram_gradients(
         log_drawn = torch.log1p(-delta_drawn.clamp(max=1 - 1e-6)).sum()
         loss = torch.nn.functional.softplus(-score).sum() - weight * log_drawn
     delta_drawn = weight * delta_drawn
+    # A dot product's derivative by one vector is the other vector. Each v meets its partner and every
+    # random item; each c meets one v; each c′ meets all of them, hence the product over rows.
     return loss, delta * c + delta_drawn @ c_drawn, delta * v, delta_drawn.T @ v
 
 
@@ -169,9 +179,7 @@ def partners(first: torch.Tensor, size: torch.Tensor, generator: torch.Generator
     return first + (place + ahead) % size
 
 
-def _lines_of_shared_baskets(
-    baskets: np.ndarray, items: np.ndarray, device: str | torch.device
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+def _lines_of_shared_baskets(baskets: np.ndarray, items: np.ndarray, device: str | torch.device) -> _Lines:
     order = np.argsort(baskets, kind="stable")
     _, size = np.unique(baskets, return_counts=True)
     item = items[order][np.repeat(size, size) > 1]
@@ -179,4 +187,4 @@ def _lines_of_shared_baskets(
     if len(item) == 0:
         raise ValueError("no basket holds two lines: there are no pairs to learn from")
     first, size = np.repeat(np.cumsum(size) - size, size), np.repeat(size, size)
-    return tuple(torch.as_tensor(array.astype(np.int64), device=device) for array in (item, first, size))
+    return _Lines(*(torch.as_tensor(array.astype(np.int64), device=device) for array in (item, first, size)))

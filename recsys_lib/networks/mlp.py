@@ -1,4 +1,8 @@
-"""A multi-layer perceptron derived by hand (notebook 02): NumPy, float64, made to be read."""
+"""A multi-layer perceptron derived by hand (notebook 02): NumPy, float64, made to be read.
+
+The letters are those of the formulas: X the inputs, W the weights, z = W x + b, δ = ∂L/∂z.
+"""
+# ruff: noqa: N803, N806
 
 from collections.abc import Sequence
 
@@ -40,11 +44,6 @@ class MLP:
     layers : list of (W, b)
         Shapes (n_out, n_in) and (n_out,), as in the formulas. Rows are examples, so Z = X Wᵀ + b.
 
-    Raises
-    ------
-    ValueError
-        If the parts do not fit together; later, if X or y has the wrong shape or holds NaN or infinity.
-
     References
     ----------
     Rumelhart, Hinton & Williams (1986); first weights: Glorot & Bengio (2010), He et al. (2015).
@@ -65,12 +64,14 @@ class MLP:
         self.sizes, self.activations, self.loss, self.layers = tuple(sizes), tuple(names), loss, []
         generator = np.random.default_rng(seed)
         for n_in, n_out, name in zip(sizes[:-1], sizes[1:], names, strict=True):
+            # A uniform number from −a to a has variance a²/3. Chosen so, the outputs of a layer vary about as
+            # much as its inputs, and no signal dies out or explodes on its way through many layers.
             bound = np.sqrt(3 * 2 / (n_in if name == "relu" else n_in + n_out))
             self.layers.append((generator.uniform(-bound, bound, (n_out, n_in)), np.zeros(n_out)))
 
     @property
     def parameters(self) -> list[np.ndarray]:
-        """[W1, b1, W2, b2, …]: the arrays themselves, not copies."""
+        """Return [W1, b1, W2, b2, …]: the arrays themselves, not copies."""
         return [array for layer in self.layers for array in layer]
 
     def forward(self, X: np.ndarray) -> np.ndarray:
@@ -119,6 +120,7 @@ class MLP:
         generator, history = np.random.default_rng(seed), []
         best, since, kept = np.inf, 0, self.parameters
         for _ in range(epochs):
+            # Another order in every epoch, so that the steps do not repeat each other.
             for rows in np.split(generator.permutation(len(X)), range(batch_size, len(X), batch_size)):
                 optimizer.step(self.parameters, self._gradients(X[rows], y[rows]))
             later = self._loss(*validation) if validation else np.nan
@@ -135,6 +137,7 @@ class MLP:
     def _run(self, X: np.ndarray) -> tuple[list[np.ndarray], list[np.ndarray]]:
         pre_activations, outputs = [], [X]
         for (W, b), name in zip(self.layers, self.activations, strict=True):
+            # The formulas have one example as a column, W x + b; here examples are rows, hence X Wᵀ + b.
             pre_activations.append(outputs[-1] @ W.T + b)
             outputs.append(ACTIVATIONS[name][0](pre_activations[-1]))
         return pre_activations, outputs
@@ -150,18 +153,26 @@ class MLP:
 
     def _gradients(self, X: np.ndarray, y: np.ndarray) -> list[np.ndarray]:
         pre_activations, outputs = self._run(X)
+        # δ = ∂L/∂z of the last layer. All three losses begin with "output minus truth"; the mean over rows
+        # divides by their number here, once, and every later gradient inherits it.
         delta = (outputs[-1] - y) / len(y)
-        if self.loss == "half_squared_error":  # for the others φ′ has cancelled
+        if self.loss == "half_squared_error":
+            # The chain goes through φ. In the cross-entropies φ′ has cancelled against the loss's 1/output.
             delta = delta * ACTIVATIONS[self.activations[-1]][1](pre_activations[-1], outputs[-1])
         result = []
         for i in reversed(range(len(self.layers))):
-            result = [delta.T @ outputs[i], delta.sum(axis=0), *result]  # δ Hᵀ and δ, summed over the rows
+            # z = W h + b: W[j, k] reaches the loss through z[j] only, by the factor h[k], and b[j] by 1.
+            # The product over rows adds up the examples: ∂L/∂W = δ hᵀ and ∂L/∂b = δ, summed.
+            result = [delta.T @ outputs[i], delta.sum(axis=0), *result]
             if i > 0:
+                # Back through the layer: h[k] feeds every z[j] with weight W[j, k], so its gradient collects
+                # Wᵀ δ (with examples as rows: δ W). Then through φ, which multiplies by its own slope.
                 derivative = ACTIVATIONS[self.activations[i - 1]][1]
                 delta = (delta @ self.layers[i][0]) * derivative(pre_activations[i - 1], outputs[i])
         return result
 
     def _slope(self, parameter: np.ndarray, index: tuple[int, ...], X: np.ndarray, y: np.ndarray) -> float:
+        # Large inputs turn a small step of a weight into a large one of z: the step shrinks with them.
         middle, step = parameter[index], 1e-3 / max(1.0, np.abs(X).max())
         while True:
             values, sides = [], []

@@ -17,6 +17,7 @@ class SGD:
         """Move all parameters one step, in place; always pass the same ones, in the same order."""
         self._velocity = self._velocity or [np.zeros_like(w) for w in parameters]
         for w, g, v in zip(parameters, gradients, self._velocity, strict=True):
+            # The velocity remembers earlier slopes: those that agree add up, those that flip cancel.
             v[...] = self.momentum * v + g
             w -= self.rate * v
 
@@ -36,5 +37,7 @@ class Adam:
         for w, g, (m, s) in zip(parameters, gradients, self._means, strict=True):
             m[...] = self.beta1 * m + (1 - self.beta1) * g
             s[...] = self.beta2 * s + (1 - self.beta2) * g**2
+            # Both means start at 0 and are too small at first; dividing by 1 − βᵗ makes up for that.
             m_hat, s_hat = m / (1 - self.beta1**self._steps), s / (1 - self.beta2**self._steps)
+            # The slope over its usual size: steep or flat, a weight moves by about `rate`.
             w -= self.rate * m_hat / (np.sqrt(s_hat) + 1e-8)

@@ -28,10 +28,6 @@ def build_history(household_ids: np.ndarray, times: np.ndarray, first_day: pd.Ti
         In any order; events before `first_day` count as of that day.
     first_day : pandas.Timestamp
         Day 0 of the clock.
-
-    Returns
-    -------
-    History
     """
     households = pd.Index(np.unique(household_ids))
     keys = _keys(households.get_indexer(household_ids), np.asarray(times), first_day)
@@ -60,12 +56,13 @@ def position(history: History, household_ids: np.ndarray, dates: np.ndarray) -> 
     return np.searchsorted(history.keys, _keys(places, dates, history.first_day), side="left")
 
 
-def running_total(values: np.ndarray) -> np.ndarray:
-    """Return [0, v0, v0 + v1, …] as int64: the sum of a range is the difference of two entries.
+def range_sums(values: np.ndarray, begin: np.ndarray, end: np.ndarray) -> np.ndarray:
+    """Return the sum of ``values[begin:end]`` for each pair of positions: a difference of running totals.
 
     Whole numbers (counts, cents), because float sums would depend, in the last digits, on events elsewhere.
     """
-    return np.concatenate([[0], np.cumsum(values, dtype=np.int64)])
+    running = np.concatenate([[0], np.cumsum(values, dtype=np.int64)])
+    return running[end] - running[begin]
 
 
 def first_of_each(*columns: np.ndarray) -> np.ndarray:

@@ -33,11 +33,6 @@ def fit_calibration(
     function
         From probabilities to calibrated probabilities, the same shape.
 
-    Raises
-    ------
-    ValueError
-        If the shapes differ, `p` holds no probabilities, `y` has one class only, or the method is unknown.
-
     References
     ----------
     .. [1] Platt (1999), "Probabilistic outputs for support vector machines", Advances in Large

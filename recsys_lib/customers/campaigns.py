@@ -11,21 +11,12 @@ OK, BEGAN_BEFORE, ENDS_AFTER = "ok", "began before the data", "ends after the da
 def campaign_table(journey: CompleteJourney) -> pd.DataFrame:
     """Describe every campaign, and say whether its outcome can be known.
 
-    Parameters
-    ----------
-    journey : CompleteJourney
-
     Returns
     -------
     pandas.DataFrame
         Indexed by campaign_id, sorted by start: `campaign_type`, `start_date`, `end_date`, `households`,
         `coupons`, `products` (0 if there are none), `converted` (share of its households that redeemed a
         coupon of it during its run), `status` ("ok", "began before the data", "ends after the data").
-
-    Raises
-    ------
-    ValueError
-        If a campaign ends before it starts, or one that was sent is not described.
     """
     described = journey.campaign_descriptions.sort_values(["start_date", "campaign_id"], ignore_index=True)
     for row in described[described["end_date"] < described["start_date"]].itertuples():
@@ -56,20 +47,11 @@ def campaign_table(journey: CompleteJourney) -> pd.DataFrame:
 def campaign_pairs(journey: CompleteJourney) -> pd.DataFrame:
     """List who was sent which campaign, and who converted: redeemed a coupon of it during its run.
 
-    Parameters
-    ----------
-    journey : CompleteJourney
-
     Returns
     -------
     pandas.DataFrame
         Sorted by start, campaign, household: `campaign_id`, `household_id`, `start_date`, `converted` (bool)
         and `status` of the campaign. Only with status "ok" does `converted` tell the whole story.
-
-    Raises
-    ------
-    ValueError
-        As in `campaign_table`.
     """
     table = campaign_table(journey)
     pairs = _sent(journey).join(table[["start_date", "status"]], on="campaign_id")
@@ -78,7 +60,7 @@ def campaign_pairs(journey: CompleteJourney) -> pd.DataFrame:
 
 
 def redemptions(journey: CompleteJourney) -> pd.DataFrame:
-    """Redemptions of a campaign's coupons during its run, by the households it was sent to."""
+    """List the redemptions of campaigns' coupons during their runs, by the households they were sent to."""
     runs = journey.campaign_descriptions.set_index("campaign_id")[["start_date", "end_date"]]
     found = journey.coupon_redemptions.merge(journey.campaigns).join(runs, on="campaign_id")
     inside = found["redemption_date"].between(found["start_date"], found["end_date"])
@@ -86,12 +68,11 @@ def redemptions(journey: CompleteJourney) -> pd.DataFrame:
 
 
 def first_redemptions(journey: CompleteJourney) -> pd.DataFrame:
-    """The first of these `redemptions` of each household and campaign."""
+    """Keep the first of the `redemptions` of each household and campaign."""
     keys = ["household_id", "campaign_id"]
     return redemptions(journey).groupby(keys, as_index=False)["redemption_date"].min()
 
 
 def _sent(journey: CompleteJourney) -> pd.DataFrame:
-    """Who was sent which campaign, and whether they `converted`."""
     sent = journey.campaigns.merge(first_redemptions(journey), how="left")
     return sent.assign(converted=sent.pop("redemption_date").notna())

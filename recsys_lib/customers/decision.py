@@ -24,11 +24,6 @@ def profits(y: np.ndarray, chosen: np.ndarray, value: float, cost: float) -> np.
         A household that is not contacted earns and costs nothing. This books every conversion of a
         contacted household to the contact, which no data without a control group can confirm.
 
-    Raises
-    ------
-    ValueError
-        If a price is negative or not a number, or the shapes differ.
-
     Examples
     --------
     >>> profits(np.array([1, 0, 1]), np.array([True, True, False]), value=5, cost=1).tolist()
@@ -42,7 +37,7 @@ def profits(y: np.ndarray, chosen: np.ndarray, value: float, cost: float) -> np.
 
 
 def profit_curve(y: np.ndarray, p: np.ndarray, value: float, cost: float) -> pd.DataFrame:
-    """Profit of contacting everyone above a threshold, for every threshold that makes a difference.
+    """Compute the profit of contacting everyone above a threshold, for every threshold that matters.
 
     Parameters
     ----------
@@ -114,11 +109,6 @@ def within_budget(p: np.ndarray, budget: float, cost: float) -> np.ndarray:
     Returns
     -------
     np.ndarray of bool, shape (n,)
-
-    Raises
-    ------
-    ValueError
-        If the budget is negative, the cost is not above 0, or one of them is not a number.
     """
     _check_dollars(budget=budget, cost=cost)
     if cost == 0:

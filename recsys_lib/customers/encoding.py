@@ -6,26 +6,14 @@ from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardScaler
 
 
-def as_numbers(*, squeeze: bool) -> ColumnTransformer:
-    """Text to 0/1 columns; numbers as they are, or squeezed by a logarithm and standardised.
+def as_numbers(*, log_scale: bool) -> ColumnTransformer:
+    """Turn text into 0/1 columns; leave numbers as they are, or take their logarithm and standardise it.
 
-    Counts and dollars have long tails: a linear model takes their logarithm, a tree does not mind.
-
-    Parameters
-    ----------
-    squeeze : bool
-
-    Returns
-    -------
-    ColumnTransformer
-        Its output is a DataFrame whose columns keep their names.
+    Counts and dollars have long tails: a linear model takes their logarithm, a tree does not mind. The output
+    is a DataFrame whose columns keep their names.
     """
-    numbers = (
-        Pipeline([("log", FunctionTransformer(_signed_log, feature_names_out="one-to-one")),
-                  ("scale", StandardScaler())])
-        if squeeze
-        else "passthrough"
-    )  # fmt: skip
+    log = FunctionTransformer(_signed_log, feature_names_out="one-to-one")
+    numbers = Pipeline([("log", log), ("scale", StandardScaler())]) if log_scale else "passthrough"
     text = OneHotEncoder(handle_unknown="ignore", sparse_output=False)
     return ColumnTransformer(
         [

@@ -61,11 +61,6 @@ def rfm_table(visits: pd.DataFrame, start: Date, end: Date) -> pd.DataFrame:
         Indexed by household_id, sorted, without households that did not come: `recency` (days from the last
         visit to `end`), `frequency` (days with a visit), `monetary` (US dollars).
 
-    Raises
-    ------
-    ValueError
-        If `start` is not before `end`, or nobody came in the period.
-
     References
     ----------
     Bult & Wansbeek (1995), "Optimal Selection for Direct Mail", Marketing Science 14(4).
@@ -104,11 +99,6 @@ def rfm_segments(table: pd.DataFrame, away_days: int = 28) -> pd.Series:
     -------
     pandas.Series of category
         With the index of `table`; the categories are `SEGMENTS`.
-
-    Raises
-    ------
-    ValueError
-        If `away_days` is below 1.
     """
     if away_days < 1:
         raise ValueError(f"away_days must be at least 1, got {away_days}")
@@ -137,11 +127,6 @@ def weeks_active(visits: pd.DataFrame, start: Date, end: Date) -> pd.Series:
     -------
     pandas.Series of float64
         Indexed by household_id; households that never came in these weeks are missing, not 0.
-
-    Raises
-    ------
-    ValueError
-        If the period holds no whole week.
     """
     start, end = _period(start, end)
     n_weeks = (end - start).days // 7
@@ -155,8 +140,8 @@ def weeks_active(visits: pd.DataFrame, start: Date, end: Date) -> pd.Series:
 def visit_gaps(visits: pd.DataFrame, end: Date) -> pd.DataFrame:
     """Return the days from each visit to the household's next one, and whether that one was seen.
 
-    The last gap of each household is still open. All one knows is that it is longer than the days observed
-    since: it is right-censored.
+    The last gap of each household is still open. All that is known is that it is longer than the days
+    observed since: it is right-censored.
 
     Parameters
     ----------
@@ -194,12 +179,6 @@ def churned(visits: pd.DataFrame, as_of: Date, days: int | pd.Series = 28) -> pd
     -------
     pandas.Series of bool
         Indexed by household_id, sorted: true if there is no visit from `as_of` on for `days` days.
-
-    Raises
-    ------
-    ValueError
-        If a window is shorter than a day, or reaches beyond the last day of `visits`: nobody knows who came
-        then. If there is no household to judge.
     """
     as_of = _day(as_of, "as_of")
     before = pd.Index(np.unique(visits.loc[visits["day"] < as_of, "household_id"]), name="household_id")
@@ -216,7 +195,7 @@ def churned(visits: pd.DataFrame, as_of: Date, days: int | pd.Series = 28) -> pd
         )
     later = visits[visits["day"] >= as_of]
     waited = (later.groupby("household_id")["day"].min().reindex(windows.index) - as_of).dt.days
-    # Who never comes again has waited NaN days, and a comparison with NaN is false.
+    # A household that never comes again has waited NaN days, and a comparison with NaN is false.
     return (~(waited < windows)).rename("churned")
 
 
@@ -248,11 +227,6 @@ def churn_features(
         only one); `relative_gap` (days since last ÷ usual gap); `spend`, `recent_spend`, `spend_per_visit`
         (US dollars); `visit_trend`, `spend_trend` (recent per day ÷ look-back per day; 1: as always);
         `discount_share` (discount over the price before it).
-
-    Raises
-    ------
-    ValueError
-        If `recent` or `lookback` is out of range, or the look-back begins before the data.
     """
     as_of = _day(as_of, "as_of")
     if not 1 <= recent < lookback or lookback < 7:
@@ -295,7 +269,7 @@ def churn_features(
 def time_to_churn(visits: pd.DataFrame, start: Date, end: Date, days: int = 28) -> pd.DataFrame:
     """Return how long each active household stays before it is first absent for `days` days.
 
-    Active at `start` is who came in the `days` days before. A household churns on the day that completes
+    Households that came in the `days` days before `start` are active. One churns on the day that completes
     `days` days without a visit; if no such day comes before `end`, its time is right-censored.
 
     Parameters
@@ -312,11 +286,6 @@ def time_to_churn(visits: pd.DataFrame, start: Date, end: Date, days: int = 28) 
     pandas.DataFrame
         Indexed by household_id, sorted, active households only: `days` from `start` (0: on `start` itself) to
         churn or to the last observed day, `churned` (bool).
-
-    Raises
-    ------
-    ValueError
-        If `days` is below 1 or `start` is not before `end`.
     """
     start, end = _period(start, end)
     if days < 1:

@@ -33,7 +33,7 @@ def conversion_model(name: str, *, seed: int = 0, **settings: object) -> Classif
         One of `MODELS`. "blend" is the unweighted mean of the probabilities of a strongly regularised
         logistic regression, shallow gradient-boosted trees and a random forest.
     seed : int
-        Of everything random inside.
+        Seed of everything random inside.
     **settings
         Parameters of the classifier itself that replace the ones chosen here, such as ``C=0.1`` or
         ``max_depth=2``; "blend" takes none.
@@ -41,11 +41,6 @@ def conversion_model(name: str, *, seed: int = 0, **settings: object) -> Classif
     Returns
     -------
     classifier with ``fit(features, y)`` and ``predict_proba(features)``
-
-    Raises
-    ------
-    ValueError
-        If there is no model of that name.
     """
     if name not in MODELS:
         raise ValueError(f"no model {name!r}; there are {list(MODELS)}")
@@ -56,18 +51,13 @@ def conversion_model(name: str, *, seed: int = 0, **settings: object) -> Classif
         return VotingClassifier([(part, conversion_model(part, seed=seed)) for part in parts], voting="soft")
     if name == "user ⊕ item network":
         return UserItemNetwork(**({"seed": seed} | settings))
-    make, chosen, squeeze = _RECIPES[name]
-    return make_pipeline(as_numbers(squeeze=squeeze), make(**({"random_state": seed} | chosen | settings)))
+    classifier, chosen, log_scale = _RECIPES[name]
+    chosen = {"random_state": seed} | chosen | settings
+    return make_pipeline(as_numbers(log_scale=log_scale), classifier(**chosen))
 
 
 def fit_model(model: ClassifierMixin, features: pd.DataFrame, y: np.ndarray) -> ClassifierMixin:
-    """Train, after checking that there is something to learn.
-
-    Raises
-    ------
-    ValueError
-        If `y` does not fit the features, or has one class only.
-    """
+    """Train a model, after checking that there is something to learn."""
     y = np.asarray(y).astype(np.int64)
     if y.shape != (len(features),):
         raise ValueError(f"{len(features)} rows of features but labels of shape {y.shape}")
@@ -105,11 +95,6 @@ def forward_predictions(
     -------
     np.ndarray, shape (n_rows,)
         NaN before the first cut.
-
-    Raises
-    ------
-    ValueError
-        If the cuts are not ascending, a period is empty, or no row lies before the first.
     """
     edges = [pd.Timestamp(cut) for cut in cuts]
     if not edges or any(later <= earlier for earlier, later in pairwise(edges)):
@@ -133,7 +118,7 @@ def forward_predictions(
 _BOOSTED = {"max_depth": 2, "learning_rate": 0.05, "n_estimators": 120, "min_samples_leaf": 20}
 _BOOSTED |= {"max_features": 0.2, "subsample": 0.5}
 _FOREST = {"n_estimators": 200, "min_samples_leaf": 25, "max_features": 0.1, "n_jobs": -1}
-_RECIPES = {  # classifier, its settings, whether the features are squeezed by a logarithm
+_RECIPES = {  # classifier, its settings, whether numbers get the logarithmic scale
     "logistic regression": (LogisticRegression, {"C": 0.01, "max_iter": 2_000}, True),
     "decision tree": (DecisionTreeClassifier, {"max_depth": 4, "min_samples_leaf": 100}, False),
     "gradient-boosted trees": (GradientBoostingClassifier, _BOOSTED, False),

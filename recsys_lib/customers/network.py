@@ -13,7 +13,7 @@ ITEM_PREFIX = "campaign_"
 
 
 class UserItemNetwork(ClassifierMixin, BaseEstimator):
-    """Probability of conversion from a user vector and an item vector.
+    """A classifier of conversion from a user vector and an item vector.
 
     Both towers are one dense layer with ReLU. Their outputs u and v are joined to u ⊕ v ⊕ (u ⊙ v): side by
     side, so that the head can weigh them, and multiplied, so that it can compare them. The head is a hidden
@@ -25,7 +25,7 @@ class UserItemNetwork(ClassifierMixin, BaseEstimator):
         Size of u and of v.
     epochs, batch_size : int
     rate : float
-        Of Adam.
+        Adam's learning rate.
     weight_decay : float
         L2 penalty, in AdamW's form.
     dropout : float
@@ -41,7 +41,7 @@ class UserItemNetwork(ClassifierMixin, BaseEstimator):
     Covington, Adams & Sargin (2016), "Deep Neural Networks for YouTube Recommendations", RecSys.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - scikit-learn wants every setting as an argument
         self, width: int = 8, epochs: int = 10, batch_size: int = 256, rate: float = 0.005,
         weight_decay: float = 0.1, dropout: float = 0.5, members: int = 2, seed: int = 0, device: str = "cpu",
     ) -> None:  # fmt: skip
@@ -52,7 +52,7 @@ class UserItemNetwork(ClassifierMixin, BaseEstimator):
     def fit(self, features: pd.DataFrame, y: np.ndarray) -> "UserItemNetwork":
         """Train on a table of `campaign_features` and its labels 0 and 1."""
         self.classes_ = np.array([0, 1])
-        self.encoders_ = [as_numbers(squeeze=True).fit(part) for part in self._sides(features)]
+        self.encoders_ = [as_numbers(log_scale=True).fit(part) for part in self._sides(features)]
         inputs = self._inputs(features)
         labels = torch.tensor(np.asarray(y), dtype=torch.float32, device=self.device)
         # The global generator is put back: dropout and first weights draw from it.
@@ -77,9 +77,9 @@ class UserItemNetwork(ClassifierMixin, BaseEstimator):
         schedule = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.0, self.epochs)
         network.train()
         for _ in range(self.epochs):
-            for some in torch.randperm(len(labels)).split(self.batch_size):
-                logits = network(*(part[some] for part in inputs))
-                loss = torch.nn.functional.binary_cross_entropy_with_logits(logits, labels[some])
+            for batch in torch.randperm(len(labels)).split(self.batch_size):
+                logits = network(*(part[batch] for part in inputs))
+                loss = torch.nn.functional.binary_cross_entropy_with_logits(logits, labels[batch])
                 optimizer.zero_grad()
                 loss.backward()
                 optimizer.step()
@@ -95,8 +95,8 @@ class UserItemNetwork(ClassifierMixin, BaseEstimator):
 
     @staticmethod
     def _sides(features: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
-        of_item = features.columns.str.startswith(ITEM_PREFIX)
-        return features.loc[:, ~of_item], features.loc[:, of_item]
+        is_item = features.columns.str.startswith(ITEM_PREFIX)
+        return features.loc[:, ~is_item], features.loc[:, is_item]
 
 
 class TwoTowers(torch.nn.Module):

@@ -236,15 +236,8 @@ def test_a_household_never_seen_gets_the_documented_defaults() -> None:
     assert FEATURES["age"].nunique() == 2
 
 
-def test_the_text_affinity_is_an_array_or_a_function() -> None:
-    values = np.arange(len(PAIRS)) / 7
-    given = campaign_features(JOURNEY, PAIRS, values)
-    made = campaign_features(JOURNEY, PAIRS, lambda households, campaigns: households + campaigns / 10)
-    assert "text_affinity" not in FEATURES
-    assert given["text_affinity"].tolist() == values.tolist()
-    assert made["text_affinity"].tolist() == (PAIRS["household_id"] + PAIRS["campaign_id"] / 10).tolist()
-    with pytest.raises(ValueError, match=r"text_affinity has shape \(3,\), one number per pair is"):
-        campaign_features(JOURNEY, PAIRS, np.zeros(3))
+def test_no_question_has_every_column_and_no_row() -> None:
+    assert list(campaign_features(JOURNEY, PAIRS[:0])) == list(FEATURES)
 
 
 def test_dates_out_of_order_and_unknown_campaigns_are_refused() -> None:

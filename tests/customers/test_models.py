@@ -68,8 +68,8 @@ def test_the_blend_is_the_mean_of_its_three_parts() -> None:
     np.testing.assert_allclose(blend, np.mean(each, axis=0), atol=1e-12)
 
 
-def test_numbers_are_squeezed_and_standardised_and_text_becomes_columns() -> None:
-    encoded = as_numbers(squeeze=True).fit_transform(TABLE)
+def test_numbers_are_log_scaled_and_standardized_and_text_becomes_columns() -> None:
+    encoded = as_numbers(log_scale=True).fit_transform(TABLE)
     text = ["campaign_type_Type A", "campaign_type_Type B", "age_19-24", "age_unknown"]
     assert list(encoded) == ["spend", "trend", "campaign_days", *text]
     logs = np.column_stack(
@@ -77,7 +77,7 @@ def test_numbers_are_squeezed_and_standardised_and_text_becomes_columns() -> Non
     )
     np.testing.assert_allclose(encoded[["spend", "trend"]], StandardScaler().fit_transform(logs), atol=1e-12)
     assert (encoded["age_unknown"] == (TABLE["age"] == "unknown")).all()
-    np.testing.assert_array_equal(as_numbers(squeeze=False).fit_transform(TABLE)["spend"], TABLE["spend"])
+    np.testing.assert_array_equal(as_numbers(log_scale=False).fit_transform(TABLE)["spend"], TABLE["spend"])
 
 
 def test_the_network_computes_its_formula() -> None:

@@ -44,8 +44,7 @@ def position(history: History, household_ids: np.ndarray, dates: np.ndarray) -> 
     Parameters
     ----------
     history : History
-    household_ids : np.ndarray of int, shape (n_pairs,)
-    dates : np.ndarray of datetime64, shape (n_pairs,)
+    household_ids, dates : arrays of int and datetime64, shape (n_pairs,)
 
     Returns
     -------

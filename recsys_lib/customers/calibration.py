@@ -22,10 +22,8 @@ def fit_calibration(
 
     Parameters
     ----------
-    p : np.ndarray, shape (n,)
-        Predicted probabilities of held-out rows.
-    y : np.ndarray of 0 and 1, shape (n,)
-        What happened.
+    p, y : np.ndarray, shape (n,)
+        Predicted probabilities of held-out rows, and what happened: 0 or 1.
     method : {"platt", "isotonic", "none"}
 
     Returns

@@ -10,19 +10,17 @@ def profits(y: np.ndarray, chosen: np.ndarray, value: float, cost: float) -> np.
     Parameters
     ----------
     y : array of 0 and 1, shape (n,)
-        Who converts.
+        Whether the household converts.
     chosen : array of bool, shape (n,)
-        Who is contacted.
-    value : float
-        Dollars earned by a conversion, at least 0.
-    cost : float
-        Dollars spent on a contact, at least 0.
+        Whether it is contacted.
+    value, cost : float
+        Dollars earned by a conversion and spent on a contact, at least 0.
 
     Returns
     -------
     np.ndarray, shape (n,)
-        A household that is not contacted earns and costs nothing. This books every conversion of a
-        contacted household to the contact, which no data without a control group can confirm.
+        A household that is not contacted earns and costs nothing. This books every conversion of a contacted
+        household to the contact, which no data without a control group can confirm.
 
     Examples
     --------
@@ -101,10 +99,8 @@ def within_budget(p: np.ndarray, budget: float, cost: float) -> np.ndarray:
     ----------
     p : array, shape (n,)
         Predicted probability; equal ones are taken in the order of rows.
-    budget : float
-        Dollars, at least 0.
-    cost : float
-        Dollars per contact, above 0.
+    budget, cost : float
+        Dollars in all, and per contact.
 
     Returns
     -------

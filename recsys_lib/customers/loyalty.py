@@ -1,7 +1,8 @@
 """Loyalty from visits: recency, frequency and spend; gaps; churn, with features as of a date.
 
-Everything starts from `visit_days`, one row per household and day. Days are those on the shops' clocks.
-Periods run from their first day until the day before their end.
+Everything starts from `visits`, the table of `visit_days`: a row per household and day, on the shops' clocks.
+Periods run from `start`, a day such as "2017-07-01", until the day before `end`. Tables about households are
+indexed by household_id, sorted.
 """
 
 import numpy as np
@@ -48,18 +49,11 @@ def visit_days(lines: pd.DataFrame) -> pd.DataFrame:
 def rfm_table(visits: pd.DataFrame, start: Date, end: Date) -> pd.DataFrame:
     """Return recency, frequency and monetary value of each household over a period.
 
-    Parameters
-    ----------
-    visits : pandas.DataFrame
-        From `visit_days`.
-    start, end : str or pandas.Timestamp
-        First day of the period, and first day after it.
-
     Returns
     -------
     pandas.DataFrame
-        Indexed by household_id, sorted, without households that did not come: `recency` (days from the last
-        visit to `end`), `frequency` (days with a visit), `monetary` (US dollars).
+        Without households that did not come: `recency` (days from the last visit to `end`), `frequency` (days
+        with a visit), `monetary` (US dollars).
 
     References
     ----------
@@ -118,15 +112,8 @@ def rfm_segments(table: pd.DataFrame, away_days: int = 28) -> pd.Series:
 def weeks_active(visits: pd.DataFrame, start: Date, end: Date) -> pd.Series:
     """Return the share of weeks with a visit: how sticky the shop is for each household.
 
-    Parameters
-    ----------
-    visits, start, end
-        As in `rfm_table`. Weeks are counted from `start`; a last week that `end` cuts short is left out.
-
-    Returns
-    -------
-    pandas.Series of float64
-        Indexed by household_id; households that never came in these weeks are missing, not 0.
+    Weeks are counted from `start`; a last week that `end` cuts short is left out. Households that never came
+    in these weeks are missing, not 0.
     """
     start, end = _period(start, end)
     n_weeks = (end - start).days // 7
@@ -141,14 +128,7 @@ def visit_gaps(visits: pd.DataFrame, end: Date) -> pd.DataFrame:
     """Return the days from each visit to the household's next one, and whether that one was seen.
 
     The last gap of each household is still open. All that is known is that it is longer than the days
-    observed since: it is right-censored.
-
-    Parameters
-    ----------
-    visits : pandas.DataFrame
-        From `visit_days`.
-    end : str or pandas.Timestamp
-        First day that is not observed; visits from then on are ignored.
+    observed since: it is right-censored. Visits from `end` on are not observed.
 
     Returns
     -------
@@ -168,8 +148,6 @@ def churned(visits: pd.DataFrame, as_of: Date, days: int | pd.Series = 28) -> pd
 
     Parameters
     ----------
-    visits : pandas.DataFrame
-        From `visit_days`.
     as_of : str or pandas.Timestamp
         First day of the window.
     days : int or pandas.Series
@@ -178,7 +156,7 @@ def churned(visits: pd.DataFrame, as_of: Date, days: int | pd.Series = 28) -> pd
     Returns
     -------
     pandas.Series of bool
-        Indexed by household_id, sorted: true if there is no visit from `as_of` on for `days` days.
+        True if there is no visit from `as_of` on for `days` days.
     """
     as_of = _day(as_of, "as_of")
     before = pd.Index(np.unique(visits.loc[visits["day"] < as_of, "household_id"]), name="household_id")
@@ -209,8 +187,6 @@ def churn_features(
 
     Parameters
     ----------
-    visits : pandas.DataFrame
-        From `visit_days`.
     as_of : str or pandas.Timestamp
         Visits from this day on are not looked at.
     lookback : int
@@ -221,12 +197,12 @@ def churn_features(
     Returns
     -------
     pandas.DataFrame
-        Indexed by household_id, sorted, without households that did not come in the look-back:
-        `days_since_last`; `visits`, `recent_visits`; `weeks_active` (share of the whole weeks, counted back
-        from `as_of`); `usual_gap` (median) and `longest_gap` between visits (days; `lookback` if there was
-        only one); `relative_gap` (days since last ÷ usual gap); `spend`, `recent_spend`, `spend_per_visit`
-        (US dollars); `visit_trend`, `spend_trend` (recent per day ÷ look-back per day; 1: as always);
-        `discount_share` (discount over the price before it).
+        Without households that did not come in the look-back: `days_since_last`; `visits`, `recent_visits`;
+        `weeks_active` (share of the whole weeks, counted back from `as_of`); `usual_gap` (median) and
+        `longest_gap` between visits (days; `lookback` if there was only one); `relative_gap` (days since last
+        ÷ usual gap); `spend`, `recent_spend`, `spend_per_visit` (US dollars); `visit_trend`, `spend_trend`
+        (recent per day ÷ look-back per day; 1: as always); `discount_share` (discount over the price before
+        it).
     """
     as_of = _day(as_of, "as_of")
     if not 1 <= recent < lookback or lookback < 7:
@@ -272,20 +248,11 @@ def time_to_churn(visits: pd.DataFrame, start: Date, end: Date, days: int = 28) 
     Households that came in the `days` days before `start` are active. One churns on the day that completes
     `days` days without a visit; if no such day comes before `end`, its time is right-censored.
 
-    Parameters
-    ----------
-    visits : pandas.DataFrame
-        From `visit_days`.
-    start, end : str or pandas.Timestamp
-        First day of the observation, and first day after it.
-    days : int
-        Length of the absence, at least 1.
-
     Returns
     -------
     pandas.DataFrame
-        Indexed by household_id, sorted, active households only: `days` from `start` (0: on `start` itself) to
-        churn or to the last observed day, `churned` (bool).
+        Active households only: `days` from `start` (0: on `start` itself) to churn or to the last observed
+        day, `churned` (bool).
     """
     start, end = _period(start, end)
     if days < 1:

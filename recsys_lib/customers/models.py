@@ -84,8 +84,7 @@ def forward_predictions(
     ----------
     make : function without arguments
         Returns an untrained model.
-    features : pandas.DataFrame, n_rows
-    y : array of 0 and 1, shape (n_rows,)
+    features, y : pandas.DataFrame and array of 0 and 1, n_rows each
     dates : pandas.Series of datetime64
         Start of each row's campaign.
     cuts : sequence of dates

@@ -1,7 +1,5 @@
 """A benchmark: one split with the tasks that models compete on, the same for every notebook."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import NamedTuple
 
@@ -23,7 +21,6 @@ from recsys_lib.data import (
     to_matrices,
 )
 
-DATASETS = {"both": ["movielens", "complete_journey"]}
 # NDCG, MAP, precision and recall at 10 of the best-known public comparison, on the same split and with the
 # settings its authors chose: the table in `examples/06_benchmarks` of the repository
 # `recommenders-team/recommenders`.
@@ -42,7 +39,7 @@ PUBLISHED = {
         index=["ndcg@10", "map@10", "precision@10", "recall@10"],
     ).T
 }
-HELD_OUT = 0.2  # of one's own data: the last fifth, or a random fifth where times are not known
+HELD_OUT = 0.2  # of your data: the last fifth, or a random fifth where times are not known
 
 
 class Task(NamedTuple):
@@ -80,7 +77,7 @@ def open_benchmarks(dataset: str | Path = "both", **columns: str | None) -> dict
     dataset : str or Path
         "both", "movielens", "complete_journey", or the path of a CSV or Parquet file.
     **columns
-        `user`, `item`, `value` and `time` of one's own file, as in `load_interactions`.
+        `user`, `item`, `value` and `time` of your file, as in `load_interactions`.
 
     Returns
     -------
@@ -90,9 +87,10 @@ def open_benchmarks(dataset: str | Path = "both", **columns: str | None) -> dict
     Raises
     ------
     FileNotFoundError, ValueError
-        As `load_interactions`.
+        If the file cannot be used, as in `load_interactions`.
     """
-    opened = [open_benchmark(name, **columns) for name in DATASETS.get(str(dataset), [dataset])]
+    names = ["movielens", "complete_journey"] if str(dataset) == "both" else [dataset]
+    opened = [open_benchmark(name, **columns) for name in names]
     return {benchmark.name: benchmark for benchmark in opened}
 
 
@@ -106,7 +104,7 @@ def open_benchmark(
     """Open one benchmark; parameters as in `open_benchmarks`.
 
     The course's own data sets come with their fixed protocols. A file is split by time, or at random where
-    it has no times. Where users take things again there are two tasks: all items, and new ones only.
+    it has no times. Where users take items again there are two tasks: all items, and new ones only.
     """
     if dataset == "movielens":
         split = movielens_100k_stratified()
@@ -117,23 +115,23 @@ def open_benchmark(
         types = load_table("products", ["product_id", "product_type"]).set_index("product_id")["product_type"]
         names = types.reindex(split.train.items).str.title().fillna("?")
         return Benchmark(dataset, split, _tasks(dataset, split), names.to_numpy())
-    split = hold_out(load_interactions(dataset, user, item, value, time))
+    split = _hold_out(load_interactions(dataset, user, item, value, time))
     return Benchmark("own_data", split, _tasks("own_data", split), split.train.items.astype(str).to_numpy())
 
 
-def hold_out(data: Interactions) -> Split:
+def event_table(data: Interactions) -> pd.DataFrame:
+    """Return the single interactions with ids instead of positions: columns user, item, value, time."""
+    events = data.events
+    return events.assign(user=data.users[events["user"]], item=data.items[events["item"]])
+
+
+def _hold_out(data: Interactions) -> Split:
     """Split interactions: the last fifth by time, or a random fifth where times are not known."""
     if data.events is None:
         return to_matrices(split_random(data.to_frame(), HELD_OUT, 0), "user", "item", "value")
     frame = event_table(data)
     parts = split_by_time(frame, "time", frame["time"].quantile(1 - HELD_OUT))
     return to_matrices(parts, "user", "item", "value", "time")
-
-
-def event_table(data: Interactions) -> pd.DataFrame:
-    """The single interactions with ids instead of positions: columns user, item, value, time."""
-    events = data.events
-    return events.assign(user=data.users[events["user"]], item=data.items[events["item"]])
 
 
 def _tasks(name: str, split: Split) -> dict[str, Task]:

@@ -38,13 +38,13 @@ class Contender(NamedTuple):
     Attributes
     ----------
     name : str
-        As it stands in tables; two models made for one task each may share it.
+        The name in tables; two models made for one task each may share it.
     model : Recommender
         Not fitted.
     tasks : tuple of str
-        Of the benchmark, which it competes in.
+        The benchmark's tasks in which it competes.
     extra : mapping
-        What its `fit` takes besides interactions.
+        Further arguments of its `fit`.
     """
 
     name: str

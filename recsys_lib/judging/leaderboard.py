@@ -58,8 +58,9 @@ def fit_and_rank(
 
     Returns
     -------
-    (Recommender, Ranked)
-        The fitted model and its lists.
+    model : Recommender
+        Fitted.
+    ranked : Ranked
     """
     length = min(LENGTH, benchmark.split.train.n_items)
     ids, seconds = {}, {}
@@ -108,12 +109,12 @@ def judge(
     Parameters
     ----------
     name : str
-        Of the rows' model.
+        The model's name in the rows.
     ranked : Ranked
     benchmark : Benchmark
     k : int
     resamples, seed : int
-        Of the bootstrap over users.
+        Settings of the bootstrap over users.
 
     Returns
     -------
@@ -141,7 +142,7 @@ def judge(
 
 
 def published_rows(benchmark: Benchmark) -> list[dict[str, Any]]:
-    """Rows of results for published figures on the same split, each marked as "published: NAME"."""
+    """Return rows of results for published figures on the same split, each marked as "published: NAME"."""
     n_users = benchmark.split.train.n_users
     return [
         result_row(task, f"published: {name}", metric, value, n=n_users)

@@ -49,11 +49,6 @@ def result_row(
         How many users, queries or rows the value is the mean of; it has to be given. An `Interval` of
         `recsys_lib.metrics` holds the last four in this order: `result_row(task, model, metric, *interval)`.
 
-    Raises
-    ------
-    ValueError
-        If a field is not what it should be.
-
     Examples
     --------
     >>> result_row("complete_journey_all", "Popularity", "ndcg@10", 0.165, 0.158, 0.172, n=2448)["high"]
@@ -91,18 +86,14 @@ def save_results(
     -------
     Path
         The file written. Show its `.name` in a notebook: the rest differs between machines.
-
-    Raises
-    ------
-    ValueError
-        If anything is not in the agreed form; the message names the row.
     """
     payload = {"notebook": notebook, "profile": profile, "seed": seed, "seconds": seconds, "rows": list(rows)}
     validate_results(payload)
     payload.update(seed=int(seed), seconds=round(float(seconds), 3), rows=[_plain(row) for row in rows])
-    with atomic_path(_results_folder(folder) / f"{notebook}.json") as temporary:
+    path = _results_folder(folder) / f"{notebook}.json"
+    with atomic_path(path) as temporary:
         temporary.write_text(json.dumps(payload, indent=1, allow_nan=False) + "\n", encoding="utf-8")
-    return _results_folder(folder) / f"{notebook}.json"
+    return path
 
 
 def load_results(notebook: str, folder: str | Path | None = None) -> dict[str, Any]:
@@ -127,13 +118,7 @@ def load_results(notebook: str, folder: str | Path | None = None) -> dict[str, A
 
 
 def validate_results(payload: Mapping[str, Any]) -> None:
-    """Check that `payload` is in the form that readers of build/results/ rely on.
-
-    Raises
-    ------
-    ValueError
-        If not; the message names the field or the row.
-    """
+    """Raise ValueError, naming field or row, unless `payload` is what readers of build/results/ rely on."""
     if not isinstance(payload, Mapping) or set(payload) != set(FIELDS):
         raise ValueError(f"results must have exactly the fields {list(FIELDS)}, got {_names(payload)}")
     notebook, seed, seconds, rows = (payload[name] for name in ("notebook", "seed", "seconds", "rows"))
@@ -141,7 +126,7 @@ def validate_results(payload: Mapping[str, Any]) -> None:
         raise ValueError(f"notebook must be a name such as '03_recommenders', got {notebook!r}")
     if payload["profile"] not in PROFILES:
         raise ValueError(f"profile must be one of {PROFILES}, got {payload['profile']!r}")
-    if not isinstance(seed, Integral) or isinstance(seed, bool):
+    if not _is_integer(seed):
         raise ValueError(f"seed must be an integer, got {seed!r}")
     if not _is_finite(seconds) or seconds < 0:
         raise ValueError(f"seconds must be a number ≥ 0, got {seconds!r}")
@@ -159,18 +144,16 @@ def validate_results(payload: Mapping[str, Any]) -> None:
 def results_table(
     rows: Sequence[Mapping[str, Any]], digits: int = 3, approximate: Collection[str] = ()
 ) -> "pd.DataFrame":
-    """Lay rows out for the eye: models down, metrics across, intervals in brackets.
+    """Lay rows out as text: models down, metrics across, intervals in brackets.
 
     Parameters
     ----------
     rows : sequence of dict
         From `result_row` or `load_results(...)["rows"]`.
     digits : int
-        Decimals.
     approximate : collection of str
-        Models whose figures come out of stochastic training: they get the leading ≈ that takes a number
-        out of the comparison of stored outputs. Metrics that end in `_seconds` are shown as "1.23 s",
-        which is taken out too.
+        Models trained with random draws: their figures get the ≈ that takes a number out of the comparison of
+        stored outputs. Metrics that end in `_seconds` are shown as "1.23 s", which is taken out too.
 
     Returns
     -------
@@ -221,17 +204,24 @@ def _validate_row(row: Mapping[str, Any], where: str) -> None:
         raise ValueError(f"{where}: model must be a name without blanks around it")
     if not _is_finite(value):
         raise ValueError(f"{where}: value must be a finite number, got {value!r}")
-    if not isinstance(n, Integral) or isinstance(n, bool) or n < 1:
+    if not _is_integer(n) or n < 1:
         raise ValueError(f"{where}: n must be an integer ≥ 1, got {n!r}")
     if (low is None) != (high is None):
         raise ValueError(f"{where}: give both low and high or neither, got {low!r} and {high!r}")
-    if low is None:
-        return
+    if low is not None:
+        _check_interval(value, low, high, where)
+
+
+def _check_interval(value: float, low: float, high: float, where: str) -> None:
     if not (_is_finite(low) and _is_finite(high)):
         raise ValueError(f"{where}: low and high must be finite numbers, got {low!r} and {high!r}")
     rounding = 1e-9 * max(abs(low), abs(high), 1.0)
     if not low - rounding <= value <= high + rounding:
         raise ValueError(f"{where}: low ≤ value ≤ high does not hold: {low} ≤ {value} ≤ {high}")
+
+
+def _is_integer(number: Any) -> bool:
+    return isinstance(number, Integral) and not isinstance(number, bool)
 
 
 def _is_finite(number: Any) -> bool:

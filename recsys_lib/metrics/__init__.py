@@ -16,18 +16,3 @@ from recsys_lib.metrics.significance import (
     paired_permutation_test,
     resample_weights,
 )
-
-__all__ = [
-    "Interval",
-    "bootstrap_classification",
-    "bootstrap_difference",
-    "bootstrap_interval",
-    "calibration_curve",
-    "catalogue_metrics",
-    "classification_metrics",
-    "holm",
-    "lift",
-    "paired_permutation_test",
-    "ranking_metrics",
-    "resample_weights",
-]

@@ -1,7 +1,5 @@
 """What recommendations make of the catalogue: how much of it, how well known, how evenly."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

@@ -1,7 +1,5 @@
 """How good predicted probabilities are: order, distance, calibration, and their confidence intervals."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np
@@ -83,7 +81,6 @@ def calibration_curve(y: Any, p: Any, *, n_bins: int = 10) -> pd.DataFrame:
     y, p
         As in `classification_metrics`.
     n_bins : int
-        At least 1.
 
     Returns
     -------
@@ -205,25 +202,24 @@ def bootstrap_classification(
     n = len(models[0][0])
     rows = n if groups is None else check_groups(groups, n)
     top = [{} if fraction is None else {"lift": lift(*model, fraction=fraction)} for model in models]
-    observed = [classification_metrics(*model) | more for model, more in zip(models, top, strict=True)]
+    observed = _difference(
+        [classification_metrics(*model) | more for model, more in zip(models, top, strict=True)]
+    )
     rng = np.random.default_rng(seed)
-    resampled: dict[str, list[np.ndarray]] = {}
+    drawn = []
     for size in blocks(n_resamples, 4 * n):  # four arrays of a block's size are alive at once
         weights = resample_weights(rows, size, rng)
-        values = [weighted_metrics(*model, weights, fraction) for model in models]
-        for name in values[0]:
-            resampled.setdefault(name, []).append(_difference([model[name] for model in values]))
+        drawn.append(_difference([weighted_metrics(*model, weights, fraction) for model in models]))
     intervals = {}
-    for name, parts in resampled.items():
-        value = float(_difference([model[name] for model in observed]))
-        draws = np.concatenate(parts)
-        draws = draws[~np.isnan(draws)] if not np.isnan(value) else np.array([np.nan])
-        intervals[name] = percentile_interval(value, draws, confidence, n)
+    for name in drawn[0]:
+        values = np.concatenate([block[name] for block in drawn])
+        kept = np.array([np.nan]) if np.isnan(observed[name]) else values[~np.isnan(values)]
+        intervals[name] = percentile_interval(observed[name], kept, confidence, n)
     return intervals
 
 
 def _checked(y: Any, p: Any) -> tuple[np.ndarray, np.ndarray]:
-    """Both as float64 vectors on the host, or a ValueError that names the first wrong entry."""
+    """Return both as float64 vectors on the host; raise ValueError naming the first wrong entry."""
     labels, probabilities = (
         np.asarray(values.detach().cpu().numpy() if hasattr(values, "detach") else values, dtype=np.float64)
         for values in (y, p)
@@ -281,6 +277,8 @@ def _weighted_lift(taken: np.ndarray, positives: np.ndarray, fraction: float) ->
     return np.array(found) / (fraction * np.where(n_positive > 0, n_positive, np.nan))
 
 
-def _difference(values: list[Any]) -> Any:
-    """The model's own value, or its distance from the baseline's."""
-    return values[0] if len(values) == 1 else values[0] - values[1]
+def _difference(models: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return the model's own values, or their distance from the baseline's."""
+    if len(models) == 1:
+        return models[0]
+    return {name: value - models[1][name] for name, value in models[0].items()}

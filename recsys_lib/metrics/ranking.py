@@ -1,7 +1,5 @@
 """How good ranked lists are, judged against the items that turned out relevant."""
 
-from __future__ import annotations
-
 import itertools
 import operator
 from collections.abc import Iterator

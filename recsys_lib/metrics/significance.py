@@ -1,7 +1,5 @@
 """How sure a measured difference is: bootstrap intervals, paired permutation test, Holm's correction."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -42,12 +40,11 @@ def bootstrap_interval(
         then resampled (cluster bootstrap [2]_); values of a group resemble each other, and resampling them
         one by one would make the interval too narrow.
     n_resamples : int
-        Number of resamples, at least 1. At 2000 the ends of a 95 % interval vary from seed to seed with a
-        standard deviation of about 1.5 % of its width.
+        At 2000 the ends of a 95 % interval vary from seed to seed with a standard deviation of about 1.5 % of
+        its width.
     confidence : float
         Between 0 and 1.
     seed : int or numpy.random.Generator
-        The same integer gives the same interval.
 
     Returns
     -------
@@ -73,8 +70,9 @@ def bootstrap_interval(
     check_resampling(n_resamples, confidence)
     rng = np.random.default_rng(seed)
     if groups is not None:
-        drawn_from = check_groups(groups, len(vector))[known]
-        means = [_resampled_means(sample, drawn_from, size, rng) for size in blocks(n_resamples, len(sample))]
+        rows = check_groups(groups, len(vector))[known]
+        drawn = (resample_weights(rows, size, rng) for size in blocks(n_resamples, len(sample)))
+        means = [weights @ sample / weights.sum(axis=1) for weights in drawn]
     else:
         means = _drawn_means(sample, n_resamples, rng)
     return percentile_interval(float(sample.mean()), np.concatenate(means), confidence, len(sample))
@@ -99,11 +97,6 @@ def bootstrap_difference(
         The same metric of two models for the same users in the same order. NaN in both is left out.
     n_resamples, confidence, seed
         As in `bootstrap_interval`.
-
-    Returns
-    -------
-    Interval
-        ``value`` is the mean difference.
 
     Examples
     --------
@@ -134,7 +127,6 @@ def paired_permutation_test(
     n_permutations : int
         Number of random sign choices; the smallest possible p is ``1 / (1 + n_permutations)``.
     seed : int or numpy.random.Generator
-        The same integer gives the same p-value.
 
     Returns
     -------
@@ -281,15 +273,8 @@ def _drawn_means(sample: np.ndarray, n_resamples: int, rng: np.random.Generator)
     ]
 
 
-def _resampled_means(
-    sample: np.ndarray, groups: np.ndarray, n_resamples: int, rng: np.random.Generator
-) -> np.ndarray:
-    weights = resample_weights(groups, n_resamples, rng)
-    return weights @ sample / weights.sum(axis=1)
-
-
 def _vector(values: Any, name: str) -> np.ndarray:
-    """One-dimensional float64 array on the host, without infinities."""
+    """Return a one-dimensional float64 array on the host, without infinities."""
     host = values.detach().cpu().numpy() if hasattr(values, "detach") else values
     vector = np.asarray(host, dtype=np.float64)
     if vector.ndim != 1:
@@ -307,7 +292,7 @@ def _not_empty(sample: np.ndarray, name: str) -> np.ndarray:
 
 
 def _paired_differences(a: Any, b: Any) -> np.ndarray:
-    """``a - b`` where both are numbers; refuses pairs of which one half is missing."""
+    """Return ``a - b`` where both are numbers; refuse pairs of which one half is missing."""
     first, second = _vector(a, "a"), _vector(b, "b")
     if first.shape != second.shape:
         raise ValueError(f"a has {len(first)} values but b has {len(second)}: one per user in both")

@@ -1,7 +1,5 @@
 """Tests of two arms: p-value, power, sample size, and what peeking does."""
 
-from __future__ import annotations
-
 import numpy as np
 from scipy.stats import norm
 
@@ -9,7 +7,7 @@ from scipy.stats import norm
 def two_proportion_p_value(
     successes_a: np.ndarray | int, successes_b: np.ndarray | int, n: np.ndarray | int
 ) -> np.ndarray:
-    """Two-sided p-value of the pooled z-test for two equally large arms.
+    """Return the two-sided p-value of the pooled z-test for two equally large arms.
 
     ``z = (p_a − p_b) / √(2 p̄ (1 − p̄) / n)`` with ``p̄`` the rate of both arms together; the p-value is 1 where
     nobody or everybody had a success.
@@ -19,10 +17,6 @@ def two_proportion_p_value(
     successes_a, successes_b : int or int array
     n : int or int array
         Users in each arm.
-
-    Returns
-    -------
-    np.ndarray
     """
     difference = (np.asarray(successes_a) - successes_b) / n
     pooled = (np.asarray(successes_a) + successes_b) / (2 * np.asarray(n))
@@ -32,12 +26,9 @@ def two_proportion_p_value(
 
 
 def two_proportion_power(rate_a: float, rate_b: float, n: float, alpha: float = 0.05) -> float:
-    """Chance that the two-sided z-test with n users per arm sees the difference of two true rates.
+    """Compute the chance that the two-sided z-test with n users per arm sees a difference of true rates.
 
-    Returns
-    -------
-    float
-        By the normal approximation; `alpha` where the rates are equal.
+    Uses the normal approximation; where the rates are equal, the result is `alpha`.
 
     References
     ----------
@@ -51,19 +42,10 @@ def two_proportion_power(rate_a: float, rate_b: float, n: float, alpha: float = 
 
 
 def two_proportion_sample_size(rate_a: float, rate_b: float, power: float = 0.8, alpha: float = 0.05) -> int:
-    """Users per arm that the two-sided z-test needs to see a difference with the given power.
+    """Return the users per arm that the two-sided z-test needs to see a difference with the given power.
 
     ``n = (z_{1−α/2} √(2 p̄ (1 − p̄)) + z_power √(p_a (1 − p_a) + p_b (1 − p_b)))² / (p_a − p_b)²``
-
-    Returns
-    -------
-    int
-        Rounded up.
-
-    Raises
-    ------
-    ValueError
-        If a rate, the power or alpha is not between 0 and 1, or the rates are equal.
+    rounded up.
 
     Examples
     --------

@@ -1,12 +1,10 @@
 """Clicks that depend on the place in a list, and estimates from logged clicks."""
 
-from __future__ import annotations
-
 import numpy as np
 
 
 def click_value(attraction: np.ndarray, examination: np.ndarray) -> np.ndarray:
-    """Expected clicks on lists under the position-based click model.
+    """Compute the expected clicks on lists under the position-based click model.
 
     A user looks at place r with probability ``examination[r]``, whatever stands there, and clicks what was
     looked at with the item's own probability: ``value = Σ_r examination[r] · attraction[r]`` [1]_.
@@ -40,7 +38,7 @@ def simulate_clicks(attraction: np.ndarray, examination: np.ndarray, rng: np.ran
 
     Returns
     -------
-    bool array, shape (n_lists, k)
+    np.ndarray of bool, shape (n_lists, k)
     """
     _check_probabilities(attraction=attraction, examination=examination)
     return rng.random(attraction.shape) < attraction * examination
@@ -63,11 +61,6 @@ def inverse_propensity_value(clicks: np.ndarray, shown: np.ndarray, wanted: np.n
     Returns
     -------
     np.ndarray, shape (n_lists,)
-
-    Raises
-    ------
-    ValueError
-        If an item that the other order shows could not have been looked at.
 
     References
     ----------

@@ -35,7 +35,7 @@ RESULTS = Path(__file__).parent / "results"
 
 
 def is_worker() -> bool:
-    """Whether this process was started by `compare` to run one contender."""
+    """Say whether this process was started by `compare` to run one contender."""
     return len(sys.argv) == 3 and sys.argv[1] == "--worker"
 
 

@@ -34,7 +34,7 @@ OURS, ARRAYS, OBJECTS = "recsys_lib", "ranx (arrays)", "ranx (Qrels, Run)"
 
 
 def random_problem(users: int, k: int, seed: int = 0) -> tuple[np.ndarray, sparse.csr_array]:
-    """Lists of k and 1 to 39 relevant items per user, from one stretch of 300 items: 1 in 10 hits."""
+    """Draw lists of k and 1 to 39 relevant items per user, from one stretch of 300 items: 1 in 10 hits."""
     rng = np.random.default_rng(seed)
     first = rng.integers(N_ITEMS, size=(users, 1))
 
@@ -51,13 +51,13 @@ def random_problem(users: int, k: int, seed: int = 0) -> tuple[np.ndarray, spars
 
 
 def to_lists(ids: np.ndarray, relevant: sparse.csr_array) -> tuple[list[list[int]], list[set[int]]]:
-    """Lists and sets of Python integers, which a loop handles much faster than NumPy's."""
+    """Make lists and sets of Python integers, which a loop handles much faster than NumPy's."""
     indices, indptr = relevant.indices.tolist(), relevant.indptr.tolist()
     return ids.tolist(), [set(indices[low:high]) for low, high in itertools.pairwise(indptr)]
 
 
 def loop_values(data: tuple[list[list[int]], list[set[int]]], k: int) -> list[float]:
-    """One user after the other, every metric straight from its formula."""
+    """Judge one user after the other, every metric straight from its formula."""
     totals = [0.0] * len(NAMES)
     for items, relevant in zip(*data, strict=True):
         hits = [rank for rank, item in enumerate(items[:k], start=1) if item in relevant]
@@ -75,7 +75,7 @@ def loop_values(data: tuple[list[list[int]], list[set[int]]], k: int) -> list[fl
 
 
 def to_dicts(ids: np.ndarray, relevant: sparse.csr_array) -> tuple[dict, dict]:
-    """Dicts of dicts by name, what pytrec_eval takes and ranx builds its objects from."""
+    """Make dicts of dicts by name, what pytrec_eval takes and ranx builds its objects from."""
     names = [str(item) for item in range(relevant.shape[1])]
     scores = (-np.arange(ids.shape[1], dtype=float)).tolist()
     lists, sets = to_lists(ids, relevant)
@@ -88,7 +88,7 @@ def to_dicts(ids: np.ndarray, relevant: sparse.csr_array) -> tuple[dict, dict]:
 
 
 def trec_eval_values(data: tuple[dict, dict], k: int) -> list[float]:
-    """Means by pytrec_eval, averaged with its own function."""
+    """Return the means by pytrec_eval, averaged with its own function."""
     import pytrec_eval
 
     cut = {f"{name}.{k}" for name in ("P", "recall", "success", "ndcg_cut", "map_cut")}
@@ -101,7 +101,7 @@ def trec_eval_values(data: tuple[dict, dict], k: int) -> list[float]:
 
 
 def to_ranx_arrays(ids: np.ndarray, relevant: sparse.csr_array) -> tuple[Any, np.ndarray]:
-    """Arrays of (id, score) rows, in ranx's order: best first."""
+    """Make arrays of (id, score) rows, in ranx's order: best first."""
     from numba.typed import List
 
     run = np.empty((*ids.shape, 2))
@@ -112,7 +112,7 @@ def to_ranx_arrays(ids: np.ndarray, relevant: sparse.csr_array) -> tuple[Any, np
 
 
 def to_ranx_objects(ids: np.ndarray, relevant: sparse.csr_array) -> tuple[Any, Any]:
-    """Qrels and Run, by way of dicts."""
+    """Make Qrels and Run, by way of dicts."""
     import ranx
 
     judged, run = to_dicts(ids, relevant)
@@ -120,7 +120,7 @@ def to_ranx_objects(ids: np.ndarray, relevant: sparse.csr_array) -> tuple[Any, A
 
 
 def ranx_values(data: tuple[Any, Any], k: int) -> list[float]:
-    """Means by ranx, on all cores."""
+    """Return the means by ranx, on all cores."""
     import ranx
 
     values = ranx.evaluate(*data, [f"{name}@{k}" for name in NAMES])
@@ -154,7 +154,7 @@ def make(name: str, cell: dict) -> Callable[[], None]:
 
 
 def measure(cell: dict) -> dict:
-    """Evaluation (all rounds) and conversion (once) of every contender on one cell."""
+    """Time evaluation (all rounds) and conversion (once) of every contender on one cell."""
     names = [name for name in CONTENDERS if name != OBJECTS or cell["users"] * cell["k"] <= 1_000_000]
     with tempfile.TemporaryDirectory() as folder:
         results = harness.compare(__file__, {**cell, "folder": folder}, names)
@@ -168,7 +168,7 @@ def measure(cell: dict) -> dict:
 
 
 def rows(measured: list[dict]) -> list[list[str]]:
-    """The table's lines: milliseconds, and how many times as long as ours."""
+    """List the lines of the table: milliseconds, and how many times as long as ours."""
     return [
         [
             f"{cell['users']:>7,} users, k = {cell['k']:>3}: {name}",
@@ -184,7 +184,7 @@ def rows(measured: list[dict]) -> list[list[str]]:
 
 
 def draw(measured: list[dict], path: Path) -> None:
-    """One panel per cell; a dot per contender for the evaluation, a diamond for both steps."""
+    """Draw one panel per cell; a dot per contender for the evaluation, a diamond for both steps."""
     import matplotlib as mpl
 
     mpl.use("Agg")

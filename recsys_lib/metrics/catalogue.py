@@ -8,7 +8,7 @@ from recsys_lib.metrics.ranking import check_distinct, check_ids, check_range, r
 
 
 def catalogue_metrics(ids: Any, train: Any) -> dict[str, float]:
-    """Describe which items are recommended, whoever gets them.
+    """Describe which items are recommended, over all users together.
 
     - ``coverage``: items recommended to anyone, divided by all items of the catalogue [1]_.
     - ``novelty = mean of log2(n_users / popularity(i))`` over all recommended slots, in bits, where

@@ -232,7 +232,7 @@ def test_tiny_losses_keep_their_digits() -> None:
     ],
     ids=["sgd", "momentum", "adam", "adam with other betas"],
 )
-def test_optimisers_take_the_steps_of_torch(ours, theirs) -> None:
+def test_optimizers_take_the_steps_of_torch(ours, theirs) -> None:
     generator = np.random.default_rng(4)
     net = MLP((4, 8, 2), ("tanh", "identity"), "half_squared_error", seed=4)
     start = [array.copy() for array in net.parameters]

@@ -14,14 +14,17 @@ from sklearn.tree import DecisionTreeClassifier
 from recsys_lib.customers.encoding import as_numbers
 from recsys_lib.customers.network import UserItemNetwork
 
-MODELS = (
-    "logistic regression",
-    "decision tree",
-    "gradient-boosted trees",
-    "random forest",
-    "user ⊕ item network",
-    "blend",
-)
+# Chosen on the training campaigns, each period predicted from the time before it (notebook 05).
+_BOOSTED = {"max_depth": 2, "learning_rate": 0.05, "n_estimators": 120, "min_samples_leaf": 20}
+_BOOSTED |= {"max_features": 0.2, "subsample": 0.5}
+_FOREST = {"n_estimators": 200, "min_samples_leaf": 25, "max_features": 0.1, "n_jobs": -1}
+_RECIPES = {  # classifier, its settings, whether numbers get the logarithmic scale
+    "logistic regression": (LogisticRegression, {"C": 0.01, "max_iter": 2_000}, True),
+    "decision tree": (DecisionTreeClassifier, {"max_depth": 4, "min_samples_leaf": 100}, False),
+    "gradient-boosted trees": (GradientBoostingClassifier, _BOOSTED, False),
+    "random forest": (RandomForestClassifier, _FOREST, False),
+}
+MODELS = (*_RECIPES, "user ⊕ item network", "blend")
 
 
 def conversion_model(name: str, *, seed: int = 0, **settings: object) -> ClassifierMixin:
@@ -111,15 +114,3 @@ def forward_predictions(
         model = fit_model(make(), features[known], np.asarray(y)[known])
         predicted[now] = probability(model, features[now])
     return predicted
-
-
-# Chosen on the training campaigns, each period predicted from the time before it (notebook 05).
-_BOOSTED = {"max_depth": 2, "learning_rate": 0.05, "n_estimators": 120, "min_samples_leaf": 20}
-_BOOSTED |= {"max_features": 0.2, "subsample": 0.5}
-_FOREST = {"n_estimators": 200, "min_samples_leaf": 25, "max_features": 0.1, "n_jobs": -1}
-_RECIPES = {  # classifier, its settings, whether numbers get the logarithmic scale
-    "logistic regression": (LogisticRegression, {"C": 0.01, "max_iter": 2_000}, True),
-    "decision tree": (DecisionTreeClassifier, {"max_depth": 4, "min_samples_leaf": 100}, False),
-    "gradient-boosted trees": (GradientBoostingClassifier, _BOOSTED, False),
-    "random forest": (RandomForestClassifier, _FOREST, False),
-}

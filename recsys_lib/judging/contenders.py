@@ -145,8 +145,7 @@ def _for_baskets(benchmark: Benchmark, profile: str, seed: int, device: str) -> 
     fast_decay = {"half_life": 120.0} if shop else {}
     factors = {"smoke": 32, "default": 64, "full": 128}[profile]
     shared = {"seed": seed, "device": device}
-    frequency = PersonalFrequency(half_life=90.0 if timed else None)
-    nearest = ItemKNN()
+    frequency, nearest = PersonalFrequency(half_life=90.0 if timed else None), ItemKNN()
     linear = EASE(regularization=100.0, scheme="log", device=device, **slow_decay)
     models = {
         "Random": Random(seed=seed),
@@ -165,14 +164,14 @@ def _for_baskets(benchmark: Benchmark, profile: str, seed: int, device: str) -> 
             "EASE": linear,
             "TwoTower": TwoTower(factors=factors, **shared),
         }
+    entries = _entries(benchmark, models)
     if not shop:
-        blend = _blend(benchmark, [frequency, nearest, ALS(factors=32, seed=seed)])
-        return [*_entries(benchmark, models), blend]
+        return [*entries, _blend(benchmark, [frequency, nearest, ALS(factors=32, seed=seed)])]
     if profile == "smoke":
-        return _entries(benchmark, models)
+        return entries
     products = load_table("products").set_index("product_id").reindex(benchmark.split.train.items)
-    extra = {"ContentBased": {"texts": product_texts(products)}}
-    entries = _entries(benchmark, models | {"ContentBased": ContentBased()}, **extra)
+    extra = {"texts": product_texts(products)}
+    entries += _entries(benchmark, {"ContentBased": ContentBased()}, ContentBased=extra)
     periods = 3 if profile == "full" else 1
     return [*entries, *_rankers(products, [frequency, linear, Trending(half_life=14.0)], periods, seed)]
 

@@ -105,24 +105,8 @@ def compare(
     """
     workers = {name: _start(script, name, (environment or {}).get(name, {})) for name in names}
     try:
-        results: dict[str, dict] = {name: {"seconds": []} for name in workers}
-        for name, worker in workers.items():
-            _send(worker, {"cell": cell})
-            if not parallel_setup:
-                _receive(worker, name)
-        for name, worker in workers.items():
-            if parallel_setup:
-                _receive(worker, name)
-        for name, worker in workers.items():
-            answer = _ask(worker, name, {"memory": memory})
-            if memory:
-                results[name]["extra_bytes"] = answer["extra_bytes"]
-        for _ in range(rounds):
-            for name, worker in workers.items():
-                answer = _ask(worker, name, {})
-                results[name]["seconds"].append(answer["seconds"])
-                if answer["scale"] != 1:
-                    results[name]["scale"] = answer["scale"]
+        _set_up(workers, cell, parallel_setup)
+        results = _take_turns(workers, rounds, memory)
     finally:
         for worker in workers.values():
             worker.stdin.close()
@@ -130,6 +114,31 @@ def compare(
     for result in results.values():
         seconds = result["seconds"]
         result.update(median=statistics.median(seconds), low=min(seconds), high=max(seconds))
+    return results
+
+
+def _set_up(workers: Mapping[str, subprocess.Popen], cell: dict, parallel: bool) -> None:
+    for name, worker in workers.items():
+        _send(worker, {"cell": cell})
+        if not parallel:
+            _receive(worker, name)
+    if parallel:
+        for name, worker in workers.items():
+            _receive(worker, name)
+
+
+def _take_turns(workers: Mapping[str, subprocess.Popen], rounds: int, memory: bool) -> dict[str, dict]:
+    results: dict[str, dict] = {name: {"seconds": []} for name in workers}
+    for name, worker in workers.items():  # the warm-up
+        answer = _ask(worker, name, {"memory": memory})
+        if memory:
+            results[name]["extra_bytes"] = answer["extra_bytes"]
+    for _ in range(rounds):
+        for name, worker in workers.items():
+            answer = _ask(worker, name, {})
+            results[name]["seconds"].append(answer["seconds"])
+            if answer["scale"] != 1:
+                results[name]["scale"] = answer["scale"]
     return results
 
 

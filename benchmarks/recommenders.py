@@ -34,8 +34,8 @@ IMPLICIT_ENVIRONMENT = {"OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 
 # What the search may choose from. Factors and iterations of ALS are fixed, so that times compare. Confidence
 # is alpha · weight in implicit and, with offset 0, in ours.
-ALS_GRID = {"scheme": ["binary", "log"], "regularization": [10.0, 15.0, 25.0], "alpha": [1.0, 2.0]}
-KNN_GRID = {"neighbours": [100, 1000], "scheme": ["log", "count"]}
+ALS_GRID = {"weighting": ["binary", "log"], "regularization": [10.0, 15.0, 25.0], "alpha": [1.0, 2.0]}
+KNN_GRID = {"neighbors": [100, 1000], "weighting": ["log", "count"]}
 GRIDS: dict[str, dict[str, list]] = {
     "implicit ALS": ALS_GRID,
     "ALS": {**ALS_GRID, "offset": [0.0]},
@@ -43,32 +43,36 @@ GRIDS: dict[str, dict[str, list]] = {
     "BPR": {"half_life": [None, 60.0]},
     "implicit cosine kNN": KNN_GRID,
     "implicit TF-IDF kNN": KNN_GRID,
-    "implicit BM25 kNN": {"neighbours": [100, 1000], "scheme": ["count"]},
-    "cosine kNN": {"neighbours": [None], "scheme": ["log", "count"]},
-    "TF-IDF kNN": {"neighbours": [None], "scheme": ["log", "count"]},
-    "BM25 kNN": {"neighbours": [None], "scheme": ["log", "count"]},
-    "EASE": {"regularization": [30.0, 100.0, 300.0], "scheme": ["binary", "log"], "half_life": [None, 120.0]},
+    "implicit BM25 kNN": {"neighbors": [100, 1000], "weighting": ["count"]},
+    "cosine kNN": {"neighbors": [None], "weighting": ["log", "count"]},
+    "TF-IDF kNN": {"neighbors": [None], "weighting": ["log", "count"]},
+    "BM25 kNN": {"neighbors": [None], "weighting": ["log", "count"]},
+    "EASE": {
+        "regularization": [30.0, 100.0, 300.0],
+        "weighting": ["binary", "log"],
+        "half_life": [None, 120.0],
+    },
     "PersonalFrequency": {"half_life": [None, 30.0, 60.0, 120.0]},
     "Popularity": {},
 }
 
 # The search's choices, and NDCG@10 on November with them: all, discovery.
 CHOSEN: dict[str, tuple[dict[str, Any], float, float]] = {
-    "implicit ALS": ({"scheme": "log", "regularization": 15.0, "alpha": 1.0}, 0.2458, 0.0514),
-    "ALS": ({"scheme": "log", "regularization": 15.0, "alpha": 1.0, "offset": 0.0}, 0.2453, 0.0517),
+    "implicit ALS": ({"weighting": "log", "regularization": 15.0, "alpha": 1.0}, 0.2458, 0.0514),
+    "ALS": ({"weighting": "log", "regularization": 15.0, "alpha": 1.0, "offset": 0.0}, 0.2453, 0.0517),
     "implicit BPR": (
         {"learning_rate": 0.01, "regularization": 0.01, "iterations": 100},
         0.1112,
         0.0185,
     ),
     "BPR": ({"half_life": 60.0}, 0.2018, 0.0456),
-    "implicit cosine kNN": ({"neighbours": 100, "scheme": "count"}, 0.2491, 0.0421),
-    "implicit TF-IDF kNN": ({"neighbours": 1000, "scheme": "count"}, 0.2407, 0.0447),
-    "implicit BM25 kNN": ({"neighbours": 1000, "scheme": "count"}, 0.2847, 0.0455),
-    "cosine kNN": ({"neighbours": None, "scheme": "count"}, 0.2629, 0.0447),
-    "TF-IDF kNN": ({"neighbours": None, "scheme": "count"}, 0.2739, 0.0447),
-    "BM25 kNN": ({"neighbours": None, "scheme": "count"}, 0.2951, 0.0459),
-    "EASE": ({"regularization": 30.0, "scheme": "log", "half_life": 120.0}, 0.4019, 0.0518),
+    "implicit cosine kNN": ({"neighbors": 100, "weighting": "count"}, 0.2491, 0.0421),
+    "implicit TF-IDF kNN": ({"neighbors": 1000, "weighting": "count"}, 0.2407, 0.0447),
+    "implicit BM25 kNN": ({"neighbors": 1000, "weighting": "count"}, 0.2847, 0.0455),
+    "cosine kNN": ({"neighbors": None, "weighting": "count"}, 0.2629, 0.0447),
+    "TF-IDF kNN": ({"neighbors": None, "weighting": "count"}, 0.2739, 0.0447),
+    "BM25 kNN": ({"neighbors": None, "weighting": "count"}, 0.2951, 0.0459),
+    "EASE": ({"regularization": 30.0, "weighting": "log", "half_life": 120.0}, 0.4019, 0.0518),
     "PersonalFrequency": ({"half_life": 120.0}, 0.4036, 0.0390),
     "Popularity": ({}, 0.1704, 0.0390),
 }
@@ -93,7 +97,7 @@ def build_ours(name: str, settings: dict[str, Any]) -> Callable:
     from recsys_lib.recommenders.als import ALS
     from recsys_lib.recommenders.bpr import BPR
     from recsys_lib.recommenders.ease import EASE
-    from recsys_lib.recommenders.neighbours import ItemKNN
+    from recsys_lib.recommenders.neighbors import ItemKNN
     from recsys_lib.recommenders.popularity import PersonalFrequency, Popularity
 
     if name.endswith("kNN"):
@@ -120,7 +124,7 @@ def build_implicit(name: str, settings: dict[str, Any]) -> Callable:
     from recsys_lib.recommenders.shared.weighting import weigh
 
     settings = dict(settings)
-    scheme = settings.pop("scheme", "binary")
+    weighting = settings.pop("weighting", "binary")
     kind = name.removeprefix("implicit ")
     if kind == "ALS":
         model: Any = AlternatingLeastSquares(
@@ -130,10 +134,10 @@ def build_implicit(name: str, settings: dict[str, Any]) -> Callable:
         model = BayesianPersonalizedRanking(factors=64, random_state=0, num_threads=THREADS, **settings)
     else:
         kinds = {"cosine": CosineRecommender, "TF-IDF": TFIDFRecommender, "BM25": BM25Recommender}
-        model = kinds[kind.removesuffix(" kNN")](K=settings["neighbours"], num_threads=THREADS)
+        model = kinds[kind.removesuffix(" kNN")](K=settings["neighbors"], num_threads=THREADS)
 
     def fit(train: Any) -> Callable[[bool], np.ndarray]:
-        weights = csr_matrix(weigh(train, scheme))
+        weights = csr_matrix(weigh(train, weighting))
         model.fit(weights, show_progress=False)
         users = np.arange(weights.shape[0])
         return lambda exclude_seen: model.recommend(

@@ -114,7 +114,7 @@ def _for_films(benchmark: Benchmark, profile: str, seed: int, device: str) -> li
         {"factors": 32, "regularization": 30.0, "alpha": 4.0},
     )
     blended = [
-        ALS(**settings, scheme="binary", seed=seed + number, device=device)
+        ALS(**settings, weighting="binary", seed=seed + number, device=device)
         for number, settings in enumerate(als_settings[: 1 if smoke else 3])
     ]
     models = {
@@ -124,12 +124,12 @@ def _for_films(benchmark: Benchmark, profile: str, seed: int, device: str) -> li
         "ItemKNN cosine": ItemKNN(similarity="cosine"),
         "ItemKNN TF-IDF": ItemKNN(similarity="tfidf"),
         "ItemKNN BM25": ItemKNN(similarity="bm25"),
-        "UserKNN": UserKNN(neighbours=100, similarity="tfidf", scheme="binary"),
+        "UserKNN": UserKNN(neighbors=100, similarity="tfidf", weighting="binary"),
         "ContentBased": ContentBased(),
-        "ALS": ALS(factors=32, regularization=30.0, alpha=3.0, scheme="binary", **shared),
-        "BPR": BPR(epochs=5 if smoke else 20, scheme="binary", **shared),
-        "EASE": EASE(regularization=500.0, scheme="binary", device=device),
-        "TwoTower": TwoTower(scheme="binary", **tower_settings, **shared),
+        "ALS": ALS(factors=32, regularization=30.0, alpha=3.0, weighting="binary", **shared),
+        "BPR": BPR(epochs=5 if smoke else 20, weighting="binary", **shared),
+        "EASE": EASE(regularization=500.0, weighting="binary", device=device),
+        "TwoTower": TwoTower(weighting="binary", **tower_settings, **shared),
         "SessionEASE": SessionEASE(device=device),
         "Hybrid": Hybrid(
             parts=[SessionEASE(device=device), *blended], task="discovery", holdout="random", seed=seed
@@ -146,7 +146,7 @@ def _for_baskets(benchmark: Benchmark, profile: str, seed: int, device: str) -> 
     factors = {"smoke": 32, "default": 64, "full": 128}[profile]
     shared = {"seed": seed, "device": device}
     frequency, nearest = PersonalFrequency(half_life=90.0 if timed else None), ItemKNN()
-    linear = EASE(regularization=100.0, scheme="log", device=device, **slow_decay)
+    linear = EASE(regularization=100.0, weighting="log", device=device, **slow_decay)
     models = {
         "Random": Random(seed=seed),
         "Popularity": Popularity(),
@@ -156,9 +156,9 @@ def _for_baskets(benchmark: Benchmark, profile: str, seed: int, device: str) -> 
     if profile != "smoke":
         models |= {
             "ItemKNN cosine": ItemKNN(similarity="cosine"),
-            "UserKNN": UserKNN(neighbours=100, scheme="log", **fast_decay),
+            "UserKNN": UserKNN(neighbors=100, weighting="log", **fast_decay),
             "ALS": ALS(
-                factors=factors, regularization=10.0, offset=0.0, scheme="log", **fast_decay, **shared
+                factors=factors, regularization=10.0, offset=0.0, weighting="log", **fast_decay, **shared
             ),
             "BPR": BPR(factors=factors, **shared),
             "EASE": linear,
@@ -205,6 +205,6 @@ def _rankers(products: pd.DataFrame, parts: list[Recommender], periods: int, see
     slow = {"trees": 80, "learning_rate": 0.06, "min_rows": 300, "negatives": 0.2}
     discoveries = BoostedRanker(parts=parts, candidates=[0, 150, 60], task="discovery", **slow, **shared)
     return [
-        Contender("BoostedRanker", model, (f"complete_journey_{model.task}",), {"groups": groups})
+        Contender("BoostedRanker", model, (f"complete_journey_{model.task}",), {"item_groups": groups})
         for model in (repeats, discoveries)
     ]

@@ -17,7 +17,7 @@ from recsys_lib.judging.memory import peak_growth
 from recsys_lib.judging.results import result_row
 from recsys_lib.metrics import bootstrap_interval, catalogue_metrics, ranking_metrics
 from recsys_lib.recommenders import Recommender
-from recsys_lib.recommenders.shared.arrays import on_host
+from recsys_lib.recommenders.shared.arrays import to_numpy
 
 LENGTH = 100  # items kept of every list
 VERSION = 2  # raise it when stored lists of before would be read wrongly
@@ -71,7 +71,7 @@ def fit_and_rank(
         for task in contender.tasks:
             start = time.perf_counter()
             best = model.recommend(k=length, exclude_seen=benchmark.tasks[task].exclude_seen)
-            ids[task] = on_host(best.ids).astype(np.int32)
+            ids[task] = to_numpy(best.ids).astype(np.int32)
             seconds[task] = time.perf_counter() - start
     ranked = Ranked(ids, fit_seconds, seconds, grown())
     key = _key(contender, benchmark)

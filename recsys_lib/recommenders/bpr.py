@@ -4,23 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import ClassVar, NamedTuple, Self
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import torch
 from scipy.sparse import csr_array
-from tqdm import tqdm
 
 from recsys_lib.data import Interactions
-from recsys_lib.recommenders.shared.arrays import native, similar_factors
-from recsys_lib.recommenders.shared.base import Array, Recommender, check_interactions, check_positive, merge
+from recsys_lib.recommenders.shared.answers import progress_bar, similar_factors
+from recsys_lib.recommenders.shared.arrays import Array, as_native, rows_at
+from recsys_lib.recommenders.shared.base import Recommender
+from recsys_lib.recommenders.shared.checks import check_count, check_not_negative, check_positive
 from recsys_lib.recommenders.shared.history import check_weighting
 from recsys_lib.recommenders.shared.weighting import weigh
 from recsys_lib.scoring import TopK
 
 _START = 0.03  # standard deviation of the first factors
 _STEPS = 32  # per epoch, at least: small data would otherwise be one step
-_DRAWS = 4  # of a negative, at most: one that turns out to be seen is drawn anew
+_DRAWS = 4  # of a negative, at most: one that turns out to be seen is drawn again
 
 
 class Triples(NamedTuple):
@@ -33,7 +34,7 @@ class Triples(NamedTuple):
 
 
 class Gradients(NamedTuple):
-    """Of the summed loss, by the rows of factors and biases of each triple."""
+    """Gradients of the summed loss, by the rows of factors and biases of each triple."""
 
     user: torch.Tensor
     positive: torch.Tensor
@@ -42,26 +43,27 @@ class Gradients(NamedTuple):
     negative_bias: torch.Tensor
 
 
-@dataclass(eq=False)
+@dataclass(kw_only=True, eq=False)
 class BPR(Recommender):
     """Learn ``x_ui = p_u · q_i + b_i`` such that items a user has score above items the user has not.
 
     Minimises ``−ln σ(x_ui − x_uj) + λ/2 (‖p_u‖² + ‖q_i‖² + ‖q_j‖² + b_i² + b_j²)`` over drawn triples of a
     user u, an item i of the user, and an item j that is not. Of some random unseen items the one with the
-    highest score is taken for j: most random items are below i already and teach nothing.
+    highest score is taken for j: most random items are below i already and teach nothing. `similar` is the
+    cosine of item factors.
 
     Parameters
     ----------
     factors : int
     learning_rate : float
-        Of Adam.
+        Step size of the optimizer Adam.
     regularization : float
         λ ≥ 0.
     epochs : int
         Each draws as many triples as there are pairs.
     candidates : int
         Random unseen items that j is chosen from; 1 is the method as published.
-    scheme, half_life
+    weighting, half_life
         How often a pair is drawn, in proportion to its weight, see `weighting.weigh`.
     batch_size : int
         Triples per step, at most; an epoch has 32 steps or more.
@@ -86,93 +88,60 @@ class BPR(Recommender):
     regularization: float = 0.01
     epochs: int = 10
     candidates: int = 4
-    scheme: str = "binary"
+    weighting: str = "binary"
     half_life: float | None = None
     batch_size: int = 16384
     seed: int = 0
     progress: bool | None = None
 
-    _arrays: ClassVar[tuple[str, ...]] = ("user_factors_", "item_factors_", "item_biases_")
+    _stored: ClassVar[tuple[str, ...]] = ("user_factors_", "item_factors_", "item_biases_")
 
     def __post_init__(self) -> None:
-        names = "factors learning_rate epochs candidates batch_size".split()
-        check_positive(**{name: getattr(self, name) for name in names})
-        if not 0 <= self.regularization < np.inf:
-            raise ValueError(f"regularization must be a number of at least 0, got {self.regularization!r}")
-        check_weighting(self.scheme, self.half_life)
-
-    def partial_fit(self, new: Interactions, epochs: int = 5) -> Self:
-        """Go on training, with the new pairs as positives; new users and items are appended.
-
-        Parameters
-        ----------
-        new : Interactions
-        epochs : int
-            Passes over the new pairs.
-
-        Raises
-        ------
-        ValueError
-            As `fit`.
-        """
-        check_interactions(new)
-        self._check_fitted()
-        check_positive(epochs=epochs)
-        merged = merge(self.matrix_, self.users_, self.items_, new)
-        fresh_users, fresh_items = merged.n_users - len(self.users_), merged.n_items - len(self.items_)
-        users, items, biases = self._start(fresh_users, fresh_items)
-        # A new item begins as low as the rarest known one.
-        biases = biases + self.item_biases_.min() if len(self.item_biases_) else biases
-        self.user_factors_ = torch.cat([self.user_factors_, users])
-        self.item_factors_ = torch.cat([self.item_factors_, items])
-        self.item_biases_ = torch.cat([self.item_biases_, biases])
-        self._remember(merged)
-        weights, rows = weigh(new, self.scheme, self.half_life), np.diff(new.matrix.indptr)
-        users = np.repeat(merged.user_positions(new.users), rows)
-        items = merged.item_positions(new.items)[new.matrix.indices]
-        self._train(users, items, weights.data, epochs)
-        return self
-
-    def similar(self, items: np.ndarray, k: int = 10) -> TopK:
-        """List the items whose factors point in the most similar direction, by cosine; not the items."""
-        self._check_fitted()
-        return similar_factors(self.item_factors_, items, k)
+        check_count(
+            factors=self.factors,
+            epochs=self.epochs,
+            candidates=self.candidates,
+            batch_size=self.batch_size,
+        )
+        check_positive(learning_rate=self.learning_rate)
+        check_not_negative(regularization=self.regularization)
+        check_weighting(self.weighting, self.half_life)
 
     def _fit(self, train: Interactions) -> None:
-        self.user_factors_, self.item_factors_, self.item_biases_ = self._start(train.n_users, train.n_items)
-        weights = weigh(train, self.scheme, self.half_life)
+        generator, device = torch.Generator().manual_seed(self.seed), self._device()
+        sizes = train.n_users, train.n_items
+        users, items = (_START * torch.randn((n, self.factors), generator=generator) for n in sizes)
+        parameters = tuple(part.to(device) for part in (users, items, torch.zeros(train.n_items)))
+        self.user_factors_, self.item_factors_, self.item_biases_ = parameters
+        weights = weigh(train, self.weighting, self.half_life)
         users = np.repeat(np.arange(train.n_users), np.diff(weights.indptr))
-        self._train(users, weights.indices, weights.data, self.epochs)
-
-    def _start(self, n_users: int, n_items: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        generator = torch.Generator().manual_seed(self.seed)
-        users, items = (
-            _START * torch.randn((n, self.factors), generator=generator) for n in (n_users, n_items)
-        )
-        return tuple(part.to(self._device()) for part in (users, items, torch.zeros(n_items)))
-
-    def _train(self, users: np.ndarray, items: np.ndarray, weights: np.ndarray, epochs: int) -> None:
-        parameters = self.user_factors_, self.item_factors_, self.item_biases_
-        device = self._device()
         optimizer = torch.optim.Adam(parameters, lr=self.learning_rate, fused=device.type == "cpu")
-        seen, generator = pair_keys(self.matrix_), np.random.default_rng(self.seed)
+        seen, draws = pair_keys(train.matrix), np.random.default_rng(self.seed)
         n_steps = max(_STEPS, -(-len(users) // self.batch_size))
-        hidden = None if self.progress is None else not self.progress
-        for _ in tqdm(range(epochs), desc="BPR", disable=hidden):
-            chosen = drawn_by_weight(weights, generator)
-            args = users[chosen], items[chosen], seen, self.matrix_.shape[1], self.candidates
-            for triples in batches(draw_triples(*args, generator), n_steps, generator, device):
-                step(*parameters, triples, self.regularization)
+        for _ in progress_bar(range(self.epochs), "BPR", self.progress):
+            chosen = sample_by_weight(weights.data, draws)
+            pairs = users[chosen], weights.indices[chosen]
+            triples = draw_triples(*pairs, seen, train.n_items, self.candidates, draws)
+            for batch in batches(triples, n_steps, draws, device):
+                step(*parameters, batch, self.regularization)
                 optimizer.step()
         for parameter in parameters:
             parameter.grad = None
 
     def _factors(self, users: np.ndarray) -> tuple[Array, Array]:
-        """The biases of items are one more column."""
-        queries = self.user_factors_[torch.from_numpy(users).to(self.user_factors_.device)]
+        """Return factors; the biases of items are one more column."""
+        queries = torch.as_tensor(rows_at(self.user_factors_, users))
         ones = torch.ones_like(queries[:, :1])
         items = torch.cat([self.item_factors_, self.item_biases_[:, None]], dim=1)
-        return native(torch.cat([queries, ones], dim=1)), native(items)
+        return as_native(torch.cat([queries, ones], dim=1)), as_native(items)
+
+    def _similar(self, items: np.ndarray, k: int, themselves: csr_array) -> TopK:
+        return similar_factors(self.item_factors_, items, k, themselves)
+
+    def _explain(self, users: np.ndarray, item: int) -> dict[str, Any]:
+        match = self.user_factors_[int(users[0])] @ self.item_factors_[item]
+        values = [float(match), float(self.item_biases_[item])]
+        return {"reason": ["match of factors", "item's bias"], "contribution": np.array(values)}
 
 
 def step(
@@ -193,39 +162,13 @@ def step(
 def hardest(
     p: torch.Tensor, items: torch.Tensor, biases: torch.Tensor, triples: Triples
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """The unseen candidate with the highest score, and 1; or any candidate, and 0 where all were seen."""
+    """Pick the unseen candidate with the highest score, and 1; or any, and 0 where all were seen."""
     candidates, unseen = triples.negatives, triples.unseen
     if candidates.shape[1] == 1:
         return candidates[:, 0], unseen[:, 0].to(p.dtype)
     scores = (torch.nn.functional.embedding(candidates, items) @ p[:, :, None])[:, :, 0] + biases[candidates]
     best = torch.where(unseen, scores, -torch.inf).argmax(dim=1, keepdim=True)
     return candidates.gather(1, best)[:, 0], unseen.gather(1, best)[:, 0].to(p.dtype)
-
-
-def bpr_loss(
-    p: torch.Tensor,
-    q_i: torch.Tensor,
-    q_j: torch.Tensor,
-    b_i: torch.Tensor,
-    b_j: torch.Tensor,
-    weight: torch.Tensor,
-    regularization: float,
-) -> torch.Tensor:
-    """``L = Σ −w ln σ(x) + λ/2 (‖p‖² + ‖q_i‖² + ‖q_j‖² + b_i² + b_j²)``, ``x = p · (q_i − q_j) + b_i − b_j``.
-
-    Parameters
-    ----------
-    p, q_i, q_j : tensors, shape (n, factors)
-    b_i, b_j, weight : tensors, shape (n,)
-    regularization : float
-
-    Returns
-    -------
-    tensor, shape ()
-    """
-    x = (p * (q_i - q_j)).sum(1) + b_i - b_j
-    penalty = sum(part.square().sum() for part in (p, q_i, q_j, b_i, b_j))
-    return (weight * torch.nn.functional.softplus(-x)).sum() + regularization / 2 * penalty
 
 
 def bpr_gradients(
@@ -237,10 +180,19 @@ def bpr_gradients(
     weight: torch.Tensor,
     regularization: float,
 ) -> Gradients:
-    """Gradients of `bpr_loss`, which takes the same parameters.
+    """Differentiate the loss of some triples.
 
+    ``L = Σ −w ln σ(x) + λ/2 (‖p‖² + ‖q_i‖² + ‖q_j‖² + b_i² + b_j²)``, ``x = p · (q_i − q_j) + b_i − b_j``.
     With ``δ = ∂(−w ln σ(x))/∂x = −w σ(−x)``: ``∂L/∂p = δ (q_i − q_j) + λ p``, ``∂L/∂q_i = δ p + λ q_i``,
     ``∂L/∂q_j = −δ p + λ q_j``, ``∂L/∂b_i = δ + λ b_i`` and ``∂L/∂b_j = −δ + λ b_j``.
+
+    Parameters
+    ----------
+    p, q_i, q_j : tensors, shape (n, factors)
+    b_i, b_j, weight : tensors, shape (n,)
+        The biases, and w.
+    regularization : float
+        λ.
 
     Returns
     -------
@@ -259,8 +211,8 @@ def bpr_gradients(
     )
 
 
-def drawn_by_weight(weights: np.ndarray, generator: np.random.Generator) -> np.ndarray:
-    """As many positions as there are weights, each about in proportion to its weight, in ascending order.
+def sample_by_weight(weights: np.ndarray, generator: np.random.Generator) -> np.ndarray:
+    """Draw as many positions as there are weights, each about in proportion to its weight, ascending.
 
     Systematic sampling: evenly spaced points on the line of cumulated weights, shifted at random. A position
     comes up as often as expected, rounded up or down; with equal weights, exactly once.
@@ -296,7 +248,7 @@ def draw_triples(
     Returns
     -------
     Triples
-        On the host. A seen item is drawn anew a few times; for who has nearly everything one may stay.
+        On the host. A seen item is drawn again a few times; one may stay where a user has nearly everything.
     """
     negatives = np.empty(len(users) * candidates, np.int64)
     unseen, open_places = np.zeros(len(negatives), bool), np.arange(len(negatives))
@@ -312,7 +264,7 @@ def draw_triples(
 
 
 def pair_keys(matrix: csr_array) -> np.ndarray:
-    """One number per stored pair, ``user · n_items + item``, ascending."""
+    """Return one number per stored pair, ``user · n_items + item``, ascending."""
     users = np.repeat(np.arange(matrix.shape[0], dtype=np.int64), np.diff(matrix.indptr))
     return np.sort(users * matrix.shape[1] + matrix.indices)
 

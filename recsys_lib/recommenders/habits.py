@@ -151,7 +151,7 @@ class Habits:
             codes = np.asarray(codes)
             if codes.shape != (self.n_items,) or codes.dtype.kind not in "iu" or codes.min() < 0:
                 raise ValueError(
-                    f"groups[{name!r}] must hold an integer from 0 for each of {self.n_items} items, "
+                    f"item_groups[{name!r}] must hold an integer from 0 for each of {self.n_items} items, "
                     f"got {codes.dtype} of shape {codes.shape}"
                 )
             n_groups = int(codes.max()) + 1

@@ -2,37 +2,37 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, ClassVar, Self
 
 import numpy as np
-import pandas as pd
+from scipy.sparse import csr_array
 
 from recsys_lib.data import Interactions
 from recsys_lib.data.interactions import Split, discovery
 from recsys_lib.metrics import ranking_metrics
 from recsys_lib.recommenders.parts import (
+    Features,
     best_columns,
     check_parts,
     fit_parts,
-    load_with_parts,
-    save_with_parts,
     score_blocks,
-    standardise,
+    standardize,
 )
-from recsys_lib.recommenders.shared.arrays import check_pair
-from recsys_lib.recommenders.shared.base import Array, Recommender, check_interactions, check_positive
+from recsys_lib.recommenders.shared.arrays import Array
+from recsys_lib.recommenders.shared.base import Recommender
+from recsys_lib.recommenders.shared.checks import check_count, check_interactions, check_positive
 from recsys_lib.recommenders.shared.holdout import hold_out_last, hold_out_random
 
 HOLDOUTS = ("time", "random")
 CUTOFF = 10  # the k of the NDCG that weights are chosen by
-_GAIN = 5e-4  # of NDCG: a weight that brings less is taken for chance
+_GAIN = 5e-4  # of NDCG: what a weight brings below that is treated as noise
 _STEPS = (0.0, 0.25, 0.5, 0.7, 0.85, 1.2, 1.5, 2.0, 4.0)
 
 
-@dataclass(eq=False)
+@dataclass(kw_only=True, eq=False)
 class Hybrid(Recommender):
     """Blend recommenders: ``score(u, i) = Σ_p w_p · (s_p(u, i) − mean_u) / std_u``.
 
@@ -40,6 +40,9 @@ class Hybrid(Recommender):
     standard deviation 1 over the items of a user before they are added. The weights are not guessed: `fit`
     holds out a part of train, fits the parts on the rest, takes the weights with the highest NDCG@10 on what
     was held out, and then fits the parts on all of train. Test data plays no role in that.
+
+    Features of items go to the parts that learn from them. `partial_fit` passes new interactions on to the
+    parts, weights stay; `explain` says what each part adds.
 
     Parameters
     ----------
@@ -83,22 +86,33 @@ class Hybrid(Recommender):
     candidates: int = 100
     seed: int = 0
 
-    _arrays: ClassVar[tuple[str, ...]] = ("weights_", "held_out_ndcg_")
+    _stored: ClassVar[tuple[str, ...]] = ("weights_", "held_out_ndcg_")
+    _cannot: ClassVar[dict[str, str]] = {"similar": "similarities of its parts have no common scale"}
+    _takes_features: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         check_parts(self.parts, self.task)
         if self.holdout not in HOLDOUTS:
             raise ValueError(f"holdout must be one of {HOLDOUTS}, got {self.holdout!r}")
-        check_positive(days=self.days, candidates=self.candidates)
-        if not 0 < self.share < 1:
+        check_positive(days=self.days, share=self.share)
+        check_count(candidates=self.candidates)
+        if self.share >= 1:
             raise ValueError(f"share must lie between 0 and 1, got {self.share!r}")
 
-    def fit(self, train: Interactions, validation: Interactions | None = None) -> Self:
-        """Learn weights and parts.
+    def fit(
+        self,
+        train: Interactions,
+        *,
+        item_features: Features | None = None,
+        validation: Interactions | None = None,
+    ) -> Self:
+        """Learn weights and parts; see `Recommender.fit`.
 
         Parameters
         ----------
         train : Interactions
+        item_features : csr_array or np.ndarray, shape (n_items, n_features), optional
+            For the parts that learn from them.
         validation : Interactions, optional
             What to choose the weights by instead of a part of `train`: of the same users and items. The parts
             are then fitted on `train` once.
@@ -106,74 +120,54 @@ class Hybrid(Recommender):
         Returns
         -------
         Self
-
-        Raises
-        ------
-        ValueError
-            As every `fit`; if `validation` has other users or items; if times are needed and missing.
         """
-        return self._fit_or_restore(train, validation=validation)
+        return self._fit_whole(train, item_features, validation=validation)
 
-    def partial_fit(self, new: Interactions) -> Self:
-        """Pass new interactions on to the parts; weights stay as they are until the next `fit`.
-
-        Raises
-        ------
-        ValueError
-            If a part cannot take new interactions.
-        """
-        check_interactions(new)
-        self._check_fitted()
-        fixed = [type(part).__name__ for part in self.parts_ if not hasattr(part, "partial_fit")]
-        if fixed:
-            raise ValueError(f"{fixed[0]} has no partial_fit: call fit on all interactions instead")
-        for part in self.parts_:
-            part.partial_fit(new)
-        first = self.parts_[0]
-        self.matrix_, self.users_, self.items_ = first.matrix_, first.users_, first.items_
-        return self
-
-    def explain(self, user: int, item: int) -> pd.DataFrame:
-        """Split a score into what each part adds to it.
-
-        Returns
-        -------
-        pandas.DataFrame
-            Columns `part` (name of the class), `weight`, `standard_score` and `contribution` (their product);
-            contributions add up to the score.
-        """
-        users, item = check_pair(self, user, item)
-        standard = [float(standardise(part.score(users))[0, item]) for part in self.parts_]
-        names = [type(part).__name__ for part in self.parts_]
-        table = pd.DataFrame({"part": names, "weight": self.weights_, "standard_score": standard})
-        return table.assign(contribution=table["weight"] * table["standard_score"])
-
-    def save(self, folder: str | Path) -> None:
-        """Store weights and parts together; see `Recommender.save`."""
-        save_with_parts(self, folder)
-
-    @classmethod
-    def load(cls, folder: str | Path, device: str = "cpu") -> Self:
-        """Read what `save` stored; see `Recommender.load`."""
-        return load_with_parts(cls, folder, device)
-
-    def _fit(self, train: Interactions, validation: Interactions | None = None) -> None:
+    def _fit(
+        self,
+        train: Interactions,
+        item_features: Features | None = None,
+        validation: Interactions | None = None,
+    ) -> None:
         if validation is not None:
             check_interactions(validation)
             if not (validation.users.equals(train.users) and validation.items.equals(train.items)):
                 raise ValueError("validation must have the users and items of train, in the same order")
-            self.parts_ = fit_parts(self.parts, train, self.device)
+            self.parts_ = fit_parts(self.parts, train, self.device, item_features)
             self._learn(self.parts_, Split(train, validation))
             return
         split = self._hold_out(train)
         if split is None:
             self._take_equal_weights()
         else:
-            self._learn(fit_parts(self.parts, split.train, self.device), split)
-        self.parts_ = fit_parts(self.parts, train, self.device)
+            self._learn(fit_parts(self.parts, split.train, self.device, item_features), split)
+        self.parts_ = fit_parts(self.parts, train, self.device, item_features)
+
+    def _partial_fit(self, new: Interactions, merged: Interactions) -> None:
+        # Copies: if a later part refuses, the earlier ones are still as they were.
+        self.parts_ = [copy.copy(part).partial_fit(new) for part in self.parts_]
+
+    def _score(self, users: np.ndarray) -> Array:
+        return self._blend([part.score(users) for part in self.parts_])
+
+    def _fold_in(self, histories: csr_array) -> Array:
+        return self._blend([part.fold_in(histories) for part in self.parts_])
+
+    def _blend(self, scores: list[Array]) -> Array:
+        pairs = zip(self.weights_, scores, strict=True)
+        return sum(float(weight) * standardize(part) for weight, part in pairs)
+
+    def _explain(self, users: np.ndarray, item: int) -> dict[str, Any]:
+        standard = np.array([float(standardize(part.score(users))[0, item]) for part in self.parts_])
+        return {
+            "part": [type(part).__name__ for part in self.parts_],
+            "weight": self.weights_,
+            "standard_score": standard,
+            "contribution": self.weights_ * standard,
+        }
 
     def _hold_out(self, train: Interactions) -> Split | None:
-        """A part of train to choose by, or None where train is too small for that."""
+        """Hold out a part of train to choose by; None where train is too small for that."""
         if self.holdout == "time":
             split = hold_out_last(train, self.days)
         else:
@@ -193,12 +187,6 @@ class Hybrid(Recommender):
     def _take_equal_weights(self) -> None:
         self.weights_ = np.full(len(self.parts), 1 / len(self.parts))
         self.held_out_ndcg_ = np.full(len(self.parts) + 1, np.nan)
-
-    def _score(self, users: np.ndarray) -> Array:
-        return sum(
-            float(weight) * standardise(part.score(users))
-            for weight, part in zip(self.weights_, self.parts_, strict=True)
-        )
 
 
 def choose_weights(ids: np.ndarray, scores: np.ndarray, relevant: Any) -> tuple[np.ndarray, np.ndarray]:
@@ -254,7 +242,7 @@ def choose_weights(ids: np.ndarray, scores: np.ndarray, relevant: Any) -> tuple[
 def _candidates(
     parts: Sequence[Recommender], users: np.ndarray, count: int, seen: Any
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The best items of every part, each once and in ascending order, and what all parts say about them."""
+    """Collect the best items of every part, once each and ascending, and what all parts say about them."""
     ids, scores = [], []
     for block, standard in score_blocks(parts, users):
         excluded = None if seen is None else seen[block].toarray() > 0

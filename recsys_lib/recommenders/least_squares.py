@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from scipy.sparse import csr_array
 
-from recsys_lib.recommenders.shared.base import Array
+from recsys_lib.recommenders.shared.arrays import Array
 from recsys_lib.scoring import workers
 
 HOST_BYTES = 2**20  # of gathered factors per batch: they stay in a core's cache from step to step
@@ -93,7 +93,9 @@ def solve(rows: list[Batch], n_rows: int, other: Array, regularization: float) -
         return solved @ unwhiten
 
 
-def improve(rows: list[Batch], own: Array, other: Array, regularization: float, steps: int) -> Array:
+def conjugate_gradient(
+    rows: list[Batch], own: Array, other: Array, regularization: float, steps: int
+) -> Array:
     """Move all rows towards their solutions by a few steps of preconditioned conjugate gradients.
 
     Parameters
@@ -191,7 +193,7 @@ def _zeros(n_rows: int, like: Array) -> Array:
 
 
 def _diagonals(matrices: Array) -> Array:
-    """The diagonals of one or many square matrices, as a view to write to."""
+    """Return the diagonals of one or many square matrices, as a view to write to."""
     if isinstance(matrices, np.ndarray):
         return np.einsum("...ii->...i", matrices)
     return matrices.diagonal(dim1=-2, dim2=-1)

@@ -3,47 +3,50 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, Self
+from typing import Any, ClassVar
 
 import numpy as np
-import pandas as pd
+from scipy.sparse import csr_array
 
 from recsys_lib.data import Interactions
 from recsys_lib.recommenders.shared import history
-from recsys_lib.recommenders.shared.arrays import check_pair
-from recsys_lib.recommenders.shared.base import (
-    Recommender,
-    check_interactions,
-    check_positive,
-    merge,
-    user_counts,
-)
+from recsys_lib.recommenders.shared.base import Recommender
+from recsys_lib.recommenders.shared.checks import check_not_negative, check_positive
+from recsys_lib.recommenders.shared.products import user_counts
 from recsys_lib.recommenders.shared.weighting import weigh
 
 
-@dataclass(eq=False)
+@dataclass(kw_only=True, eq=False)
 class Popularity(Recommender):
-    """Recommend what most users have: the baseline that every other model has to beat."""
+    """Recommend what most users have: the baseline that every other model has to beat.
 
-    def partial_fit(self, new: Interactions) -> Self:
-        """Count new interactions too; the same as fitting on old and new together."""
-        check_interactions(new)
-        self._check_fitted()
-        self._remember(merge(self.matrix_, self.users_, self.items_, new))
-        return self
+    `partial_fit` counts new interactions too: the same as fitting on old and new together.
+    """
 
     def _fit(self, train: Interactions) -> None:
         pass  # the counts come from the matrix
 
+    def _partial_fit(self, new: Interactions, merged: Interactions) -> None:
+        pass
+
     def _score(self, users: np.ndarray) -> np.ndarray:
         return np.tile(self._popularity(), (len(users), 1))
 
+    def _fold_in(self, histories: csr_array) -> np.ndarray:
+        return np.tile(self._popularity(), (histories.shape[0], 1))
 
-@dataclass(eq=False)
+    def _explain(self, users: np.ndarray, item: int) -> dict[str, Any]:
+        return {"reason": ["users who have it"], "contribution": self._popularity()[[item]]}
+
+
+@dataclass(kw_only=True, eq=False)
 class PersonalFrequency(Recommender):
     """Recommend what a user had before, the more often and the more recently the better.
 
     ``score(u, i) = Σ_events(u, i) value · ½^(age / half_life) + prior · share of users with i``
+
+    `partial_fit` adds new interactions and lets the old ones age: the same as fitting on both together.
+    `explain` names two reasons, own purchases and popularity.
 
     Parameters
     ----------
@@ -57,54 +60,38 @@ class PersonalFrequency(Recommender):
     half_life: float | None = None
     prior: float = 0.01
 
-    scheme: ClassVar[str] = "count"
-    _arrays: ClassVar[tuple[str, ...]] = ("history_", "newest_")
+    _stored: ClassVar[tuple[str, ...]] = ("history_", "newest_")
 
     def __post_init__(self) -> None:
-        history.check_weighting(self.scheme, self.half_life)
-        if not self.prior >= 0:
-            raise ValueError(f"prior must be at least 0, got {self.prior!r}")
-
-    def partial_fit(self, new: Interactions) -> Self:
-        """Add new interactions and let the old ones age; the same as fitting on both together.
-
-        Raises
-        ------
-        ValueError
-            If there is a half-life and `new` has no times, or times before the newest one already known.
-        """
-        history.take_in(self, new)
-        return self
-
-    def explain(self, user: int, item: int) -> pd.DataFrame:
-        """Split the score of a user with a history into its two reasons.
-
-        Parameters
-        ----------
-        user, item : int
-            Positions.
-
-        Returns
-        -------
-        pandas.DataFrame
-            Columns `reason` ("own purchases", "popularity") and `contribution`; they add up to the score.
-        """
-        users, item = check_pair(self, user, item)
-        own = float(self.history_[users].toarray()[0, item])
-        popular = float(self._prior()[item])
-        return pd.DataFrame({"reason": ["own purchases", "popularity"], "contribution": [own, popular]})
+        history.check_weighting("count", self.half_life)
+        check_not_negative(prior=self.prior)
 
     def _fit(self, train: Interactions) -> None:
-        self.history_, self.newest_ = history.remember(train, self.scheme, self.half_life)
+        self.history_, self.newest_ = history.build_history(train, "count", self.half_life)
+
+    def _partial_fit(self, new: Interactions, merged: Interactions) -> None:
+        self.history_, self.newest_ = history.extend_history(
+            self.history_, self.newest_, new, merged, "count", self.half_life
+        )
 
     def _score(self, users: np.ndarray) -> np.ndarray:
-        return self.history_[users].toarray() + self._prior()
+        return self._fold_in(self.history_[users])
+
+    def _fold_in(self, histories: csr_array) -> np.ndarray:
+        return histories.toarray() + self._prior()
+
+    def _explain(self, users: np.ndarray, item: int) -> dict[str, Any]:
+        own = self.history_[users].toarray()[0, item]
+        return {
+            "reason": ["own purchases", "popularity"],
+            "contribution": np.array([own, self._prior()[item]], np.float64),
+        }
 
     def _prior(self) -> np.ndarray:
         return (self.prior * user_counts(self.matrix_) / self.matrix_.shape[0]).astype(np.float32)
 
 
-@dataclass(eq=False)
+@dataclass(kw_only=True, eq=False)
 class Trending(Recommender):
     """Recommend what many users had lately.
 
@@ -115,13 +102,13 @@ class Trending(Recommender):
     half_life : float
         In days; needs the times of events.
     floor : float
-        Above 0: how far down an item that nobody had lately goes.
+        Above 0: how far down an item goes that no user had lately.
     """
 
     half_life: float = 14.0
     floor: float = 0.05
 
-    _arrays: ClassVar[tuple[str, ...]] = ("trend_",)
+    _stored: ClassVar[tuple[str, ...]] = ("trend_",)
 
     def __post_init__(self) -> None:
         check_positive(half_life=self.half_life, floor=self.floor)
@@ -134,18 +121,29 @@ class Trending(Recommender):
     def _score(self, users: np.ndarray) -> np.ndarray:
         return np.tile(self.trend_, (len(users), 1))
 
+    def _fold_in(self, histories: csr_array) -> np.ndarray:
+        return np.tile(self.trend_, (histories.shape[0], 1))
 
-@dataclass(eq=False)
+    def _explain(self, users: np.ndarray, item: int) -> dict[str, Any]:
+        return {"reason": ["users who had it lately"], "contribution": self.trend_[[item]]}
+
+
+@dataclass(kw_only=True, eq=False)
 class Random(Recommender):
-    """Recommend items drawn at random, each user other ones: what a measure says where nothing is known.
+    """Recommend items drawn at random, for each user others: what a measure says where nothing is known.
 
     Parameters
     ----------
     seed : int
-        With the user's position it decides the scores, so a user gets the same list whoever else is asked.
+        With the user's position it decides the scores, so a user's list does not depend on who else is asked.
     """
 
     seed: int = 0
+
+    _cannot: ClassVar[dict[str, str]] = {
+        "explain": "its scores are drawn at random, without a reason",
+        "fold_in": "the position of a user in train decides what is drawn",
+    }
 
     def _fit(self, train: Interactions) -> None:
         pass  # nothing is learnt

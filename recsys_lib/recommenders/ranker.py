@@ -2,30 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import ClassVar, NamedTuple, Self
 
 import numpy as np
-import pandas as pd
 from scipy.sparse import csr_array
+from sklearn.ensemble import HistGradientBoostingClassifier
 
 from recsys_lib.data import Interactions
 from recsys_lib.recommenders.habits import Habits
 from recsys_lib.recommenders.parts import (
+    Features,
     best_columns,
     check_parts,
     fit_parts,
-    load_with_parts,
-    save_with_parts,
     score_blocks,
-    standardise,
+    standardize,
 )
-from recsys_lib.recommenders.shared.arrays import check_positions, on_host
-from recsys_lib.recommenders.shared.base import Recommender, check_positive
+from recsys_lib.recommenders.shared.arrays import to_numpy
+from recsys_lib.recommenders.shared.base import Recommender
+from recsys_lib.recommenders.shared.checks import check_count, check_positive
 from recsys_lib.recommenders.shared.holdout import hold_out_last
-from recsys_lib.recommenders.trees import Trees, apply_trees, contributions, fit_trees
+from recsys_lib.recommenders.trees import fit_trees
 
 
 class Table(NamedTuple):
@@ -34,10 +33,9 @@ class Table(NamedTuple):
     users: np.ndarray
     items: np.ndarray
     columns: np.ndarray
-    names: list[str]
 
 
-@dataclass(eq=False)
+@dataclass(kw_only=True, eq=False)
 class BoostedRanker(Recommender):
     """Learn to rank from what users did next.
 
@@ -95,99 +93,78 @@ class BoostedRanker(Recommender):
     negatives: float = 1.0
     seed: int = 0
 
-    _arrays: ClassVar[tuple[str, ...]] = ("candidates_",)
+    _stored: ClassVar[tuple[str, ...]] = ("candidates_",)
+    _cannot: ClassVar[dict[str, str]] = {
+        "explain": "its candidates are described by habits, which are not kept after the fit",
+        "fold_in": "candidates are ranked in `fit`, for the users of train",
+    }
+    _takes_features: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         check_parts(self.parts, self.task)
-        self.candidates = [int(count) for count in self.candidates]
-        if len(self.candidates) != len(self.parts) or min(self.candidates) < 0 or not any(self.candidates):
+        self.candidates = list(self.candidates)
+        whole = all(isinstance(n, int | np.integer) and n >= 0 for n in self.candidates)
+        if len(self.candidates) != len(self.parts) or not whole or not any(self.candidates):
             raise ValueError(
-                f"candidates must hold a number of at least 0 for each of {len(self.parts)} parts, "
+                f"candidates must hold a whole number of at least 0 for each of {len(self.parts)} parts, "
                 f"one of them above 0; got {self.candidates}"
             )
-        check_positive(
-            days=self.days,
-            periods=self.periods,
-            trees=self.trees,
-            learning_rate=self.learning_rate,
-            min_rows=self.min_rows,
-        )
+        check_positive(days=self.days, learning_rate=self.learning_rate, negatives=self.negatives)
+        check_count(periods=self.periods, trees=self.trees, leaves=self.leaves, min_rows=self.min_rows)
         if self.leaves < 2:
             raise ValueError(f"leaves must be at least 2, got {self.leaves!r}")
-        if not 0 < self.negatives <= 1:
+        if self.negatives > 1:
             raise ValueError(f"negatives must be above 0 and at most 1, got {self.negatives!r}")
 
-    def fit(self, train: Interactions, groups: Mapping[str, np.ndarray] | None = None) -> Self:
-        """Learn parts and trees.
+    def fit(
+        self,
+        train: Interactions,
+        *,
+        item_features: Features | None = None,
+        item_groups: Mapping[str, np.ndarray] | None = None,
+    ) -> Self:
+        """Learn parts and trees; see `Recommender.fit`.
 
         Parameters
         ----------
         train : Interactions
             With `events`.
-        groups : mapping of str to int array, shape (n_items,), optional
+        item_features : csr_array or np.ndarray, shape (n_items, n_features), optional
+            For the parts that learn from them.
+        item_groups : mapping of str to int array, shape (n_items,), optional
             What items belong to (category, type): for each kind the number of each item's group, from 0.
 
         Returns
         -------
         Self
-
-        Raises
-        ------
-        ValueError
-            As every `fit`; and if times are missing, or `groups` do not fit the items.
         """
-        return self._fit_or_restore(train, groups=groups)
+        return self._fit_whole(train, item_features, item_groups=item_groups)
 
-    def explain(self, user: int, item: int, n: int | None = None) -> pd.DataFrame:
-        """Split a candidate's score into what each column of its description adds.
+    def _fit(
+        self,
+        train: Interactions,
+        item_features: Features | None = None,
+        item_groups: Mapping[str, np.ndarray] | None = None,
+    ) -> None:
+        def fitted(history: Interactions) -> list[Recommender]:
+            return fit_parts(self.parts, history, self.device, item_features)
 
-        Not after `load`: descriptions are not stored.
+        def describe(history: Interactions, parts: list[Recommender]) -> Table:
+            return self._describe(history, parts, item_groups)
 
-        Returns
-        -------
-        pandas.DataFrame
-            Columns `reason`, `value` (of the column), `contribution`, largest effects first; the first `n`;
-            all, the default, add up to the score. An item that is no candidate has a single reason.
-        """
-        self._check_fitted()
-        item = int(check_positions("item", [item], len(self.items_))[0])
-        score = float(self.score(np.array([user]))[0, item])
-        if user < 0 or item not in self.candidates_[[user]].indices:
-            return pd.DataFrame({"reason": ["no candidate"], "value": [np.nan], "contribution": [score]})
-        if not hasattr(self, "_table"):
-            raise ValueError("a loaded model ranks, but does not explain: fit it again for that")
-        values = self._table.columns[(self._table.users == user) & (self._table.items == item)][0]
-        reasons = {
-            "reason": [*self._table.names, "base rate"],
-            "value": [*values, np.nan],
-            "contribution": contributions(self._trees, values),
-        }
-        table = pd.DataFrame(reasons)
-        order = np.argsort(-table["contribution"].abs().to_numpy(), kind="stable")
-        return table.iloc[order].reset_index(drop=True)[:n]
-
-    def save(self, folder: str | Path) -> None:
-        """Store the ranked candidates and the parts; see `Recommender.save`."""
-        save_with_parts(self, folder)
-
-    @classmethod
-    def load(cls, folder: str | Path, device: str = "cpu") -> Self:
-        """Read what `save` stored; see `Recommender.load`."""
-        return load_with_parts(cls, folder, device)
-
-    def _fit(self, train: Interactions, groups: Mapping[str, np.ndarray] | None = None) -> None:
-        self._group_codes = dict(groups or {})
-        self._trees = self._learn(train)
-        self.parts_ = fit_parts(self.parts, train, self.device)
+        trees = self._learn(train, lambda history: describe(history, fitted(history)))
+        self.parts_ = fitted(train)
         self.candidates_ = csr_array(train.matrix.shape, dtype=np.float32)
-        if self._trees is None:
+        if trees is None:
             return
-        self._table = self._describe(train, self.parts_)
-        scores = apply_trees(self._trees, self._table.columns)
-        indptr = np.searchsorted(self._table.users, np.arange(train.n_users + 1))
-        self.candidates_ = csr_array((scores, self._table.items, indptr), shape=train.matrix.shape)
+        table = describe(train, self.parts_)
+        scores = trees.decision_function(table.columns).astype(np.float32)
+        indptr = np.searchsorted(table.users, np.arange(train.n_users + 1))
+        self.candidates_ = csr_array((scores, table.items, indptr), shape=train.matrix.shape)
 
-    def _learn(self, train: Interactions) -> Trees | None:
+    def _learn(
+        self, train: Interactions, describe: Callable[[Interactions], Table]
+    ) -> HistGradientBoostingClassifier | None:
         """Trees, or None where train is too short to show what anybody did next."""
         columns, labels, weights = [], [], []
         rng = np.random.default_rng(self.seed)
@@ -196,7 +173,7 @@ class BoostedRanker(Recommender):
             history, following = hold_out_last(history, self.days)
             if not history.matrix.nnz:
                 break
-            table = self._describe(history, fit_parts(self.parts, history, self.device))
+            table = describe(history)
             taken = _contains(following.matrix, table.users, table.items)
             kept, weight = self._rows(table.users, taken, train.n_users, rng)
             columns.append(table.columns[kept])
@@ -219,13 +196,21 @@ class BoostedRanker(Recommender):
     def _rows(
         self, users: np.ndarray, taken: np.ndarray, n_users: int, rng: np.random.Generator
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Which rows teach, and how much: users who took nothing cannot show an order, and NDCG counts
-        every user once, while a user who took much would otherwise count as much more."""
+        """Choose which rows teach, and how much.
+
+        Users who took nothing cannot show an order. NDCG counts every user once, while one who took much
+        would otherwise count as much more.
+        """
         count = np.bincount(users, taken, n_users)[users]
         kept = (count > 0) & (taken | (rng.random(len(users)) < self.negatives))
         return kept, 1 / np.sqrt(np.maximum(count, 1))
 
-    def _describe(self, train: Interactions, parts: list[Recommender]) -> Table:
+    def _describe(
+        self,
+        train: Interactions,
+        parts: list[Recommender],
+        item_groups: Mapping[str, np.ndarray] | None,
+    ) -> Table:
         known = np.flatnonzero(np.diff(train.matrix.indptr) > 0)
         users, items, standard = [], [], []
         for block, scores in score_blocks(parts, known):
@@ -242,16 +227,15 @@ class BoostedRanker(Recommender):
             items.append(columns)
             standard.append(np.stack([part[rows, columns] for part in scores], axis=1))
         pairs = np.concatenate(users), np.concatenate(items)
-        described = Habits(train, self._group_codes).columns(*pairs)
-        names = [*described, *(f"{type(part).__name__}_{n}" for n, part in enumerate(parts))]
-        table = np.empty((len(pairs[0]), len(names)), np.float32)
+        described = Habits(train, item_groups).columns(*pairs)
+        table = np.empty((len(pairs[0]), len(described) + len(parts)), np.float32)
         for place, values in enumerate(described.values()):
             table[:, place] = values
         table[:, len(described) :] = np.concatenate(standard)
-        return Table(*pairs, table, names)
+        return Table(*pairs, table)
 
     def _score(self, users: np.ndarray) -> np.ndarray:
-        first = on_host(standardise(self.parts_[0].score(users)))
+        first = to_numpy(standardize(self.parts_[0].score(users)))
         low = float(self.candidates_.data.min(initial=0)) - 2
         scores = low + first / (1 + np.abs(first))  # between low − 1 and low + 1, in the same order
         ranked = self.candidates_[users]

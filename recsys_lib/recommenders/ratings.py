@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy.sparse import coo_array, csc_array, csr_array
 
-from recsys_lib.recommenders.similarity import rows_of, sparse_product
+from recsys_lib.recommenders.shared.products import rows_of, sparse_product
 
 # Ratings' worth of doubt that a user or an item differs from the mean.
 USER_DAMPING, ITEM_DAMPING = 15.0, 10.0
@@ -34,14 +34,20 @@ class Expected(NamedTuple):
         return csr_array((left.astype(np.float32), ratings.indices, ratings.indptr), shape=ratings.shape)
 
 
-def expected_ratings(ratings: csr_array, centred: bool | str) -> Expected:
+def check_centered(centered: bool | str) -> None:
+    """Raise a ValueError unless it is one of the three ways to centre ratings."""
+    if centered not in (False, True, "baseline"):
+        raise ValueError(f"centered must be False, True or 'baseline', got {centered!r}")
+
+
+def expected_ratings(ratings: csr_array, centered: bool | str) -> Expected:
     """Find what to expect of every user and item.
 
     Parameters
     ----------
     ratings : csr_array, shape (n_users, n_items)
         Stored entries are ratings.
-    centred : bool or "baseline"
+    centered : bool or "baseline"
         False expects 0, True the mean of the user, "baseline" ``mean + b_u + b_i`` with damped deviations,
         found by turns.
 
@@ -55,10 +61,10 @@ def expected_ratings(ratings: csr_array, centred: bool | str) -> Expected:
     """
     n_users, n_items = ratings.shape
     user, item = np.zeros(n_users), np.zeros(n_items)
-    if centred is False:
+    if centered is False:
         return Expected(user, item, 0.0)
     mean = float(ratings.data.mean(dtype=np.float64))
-    if centred is True:
+    if centered is True:
         left = ratings.data.astype(np.float64) - mean
         user = np.bincount(rows_of(ratings), left, n_users) / np.maximum(np.diff(ratings.indptr), 1)
         return Expected(mean + user, item, mean)
@@ -81,7 +87,7 @@ def damped_biases(
 
 
 def taste_similarity(deviations: csr_array, users: np.ndarray, shrinkage: float) -> np.ndarray:
-    """Cosine of deviations over the items both users rated, shrunk where these are few.
+    """Return the cosine of deviations over the items both users rated, shrunk where these are few.
 
     ``s_uv = Σ d_ui d_vi / √(Σ d_ui² Σ d_vi²) · n_uv / (n_uv + shrinkage)``, every sum over the n_uv items
     rated by both. Centred by users' means this is close to Pearson's correlation.
@@ -97,7 +103,7 @@ def taste_similarity(deviations: csr_array, users: np.ndarray, shrinkage: float)
     Returns
     -------
     np.ndarray of float32, shape (n, n_users)
-        0 between a user and himself.
+        0 between a user and itself.
     """
     rated = csr_array(
         (np.ones_like(deviations.data), deviations.indices, deviations.indptr), shape=deviations.shape
@@ -108,14 +114,14 @@ def taste_similarity(deviations: csr_array, users: np.ndarray, shrinkage: float)
     similar = sparse_product(deviations[users], deviations.T.tocsr())
     similar /= np.sqrt(np.where(norms > 0, norms, 1))
     similar *= common / np.maximum(common + np.float32(shrinkage), 1)
-    similar[np.arange(len(users)), users] = 0  # nobody is his own neighbour
+    similar[np.arange(len(users)), users] = 0  # no user is a neighbour of itself
     return similar
 
 
-def neighbours_deviation(
-    similar: np.ndarray, deviations: csr_array, rows: np.ndarray, items: np.ndarray, neighbours: int | None
+def neighbors_deviation(
+    similar: np.ndarray, deviations: csr_array, rows: np.ndarray, items: np.ndarray, neighbors: int | None
 ) -> np.ndarray:
-    """Weighted mean deviation that neighbours gave to items: ``Σ s_uv d_vi / Σ |s_uv|``.
+    """Average the deviations that neighbours gave to items: ``Σ s_uv d_vi / Σ |s_uv|``.
 
     Parameters
     ----------
@@ -124,13 +130,13 @@ def neighbours_deviation(
     deviations : csr_array, shape (n_users, n_items)
     rows, items : integer arrays, shape (n_pairs,)
         Row of `similar`, and item, of every wanted pair.
-    neighbours : int, optional
+    neighbors : int, optional
         Only the most similar ones *among those who rated the item* count; None: all of them.
 
     Returns
     -------
     np.ndarray of float64, shape (n_pairs,)
-        0 where nobody similar rated the item.
+        0 where no similar user rated the item.
     """
     by_item = deviations.tocsc()
     result = np.zeros(len(rows))
@@ -139,15 +145,15 @@ def neighbours_deviation(
     order = np.argsort(items, kind="stable")
     wanted, starts = np.unique(items[order], return_index=True)
     for item, places in zip(wanted, np.split(order, starts[1:]), strict=True):
-        _, weights, values = nearest_raters(similar[rows[places]], by_item, item, neighbours)
+        _, weights, values = nearest_raters(similar[rows[places]], by_item, item, neighbors)
         result[places] = (weights * values).sum(axis=1)
     return result
 
 
 def nearest_raters(
-    similar: np.ndarray, by_item: csc_array, item: int, neighbours: int | None
+    similar: np.ndarray, by_item: csc_array, item: int, neighbors: int | None
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Who speaks for an item: raters, their weights (similarities that sum to 1 in size) and deviations.
+    """List the raters of an item with their weights (similarities that sum to 1 in size) and deviations.
 
     Parameters
     ----------
@@ -155,7 +161,7 @@ def nearest_raters(
     by_item : csc_array, shape (n_users, n_items)
         Deviations.
     item : int
-    neighbours : int, optional
+    neighbors : int, optional
 
     Returns
     -------
@@ -166,8 +172,8 @@ def nearest_raters(
     weights = similar[:, raters].astype(np.float64)
     shape = weights.shape
     raters, values = np.broadcast_to(raters, shape), np.broadcast_to(values, shape)
-    if neighbours is not None and shape[1] > neighbours:
-        near = np.argpartition(weights, -neighbours, axis=1)[:, -neighbours:]
+    if neighbors is not None and shape[1] > neighbors:
+        near = np.argpartition(weights, -neighbors, axis=1)[:, -neighbors:]
         raters, weights, values = (
             np.take_along_axis(part, near, axis=1) for part in (raters, weights, values)
         )

@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
-import pandas as pd
-import torch
 from scipy.sparse import csr_array
 
 from recsys_lib.data import Interactions
-from recsys_lib.recommenders.ease import gram, invert
-from recsys_lib.recommenders.shared.arrays import check_pair, contributions
-from recsys_lib.recommenders.shared.base import Array, Recommender, check_positive
-from recsys_lib.recommenders.shared.history import check_weighting
+from recsys_lib.recommenders.shared import history
+from recsys_lib.recommenders.shared.arrays import Array, as_native
+from recsys_lib.recommenders.shared.base import Recommender
+from recsys_lib.recommenders.shared.checks import check_not_negative, check_positive
+from recsys_lib.recommenders.shared.products import dense_product, gram, item_weights
 from recsys_lib.recommenders.shared.weighting import seconds, weigh
+from recsys_lib.scoring import TopK, top_k_blocks
 
 
-@dataclass(eq=False)
+@dataclass(kw_only=True, eq=False)
 class SessionEASE(Recommender):
     """EASE in which two items of a user count as a pair the more, the closer in time they were handled.
 
@@ -29,7 +29,8 @@ class SessionEASE(Recommender):
 
     Items that users handle one after the other, a page of a catalogue or a series of films, belong together
     more than two items of a year. The factor is a kernel over time, so the matrix stays positive
-    semidefinite. Scores are ``x_u B`` as before: when the wanted item will be handled is not known.
+    semidefinite. Scores are ``x_u B`` as before: when the wanted item will be handled is not known. `similar`
+    gives the weights from one item to the others, row i of B.
 
     Parameters
     ----------
@@ -39,7 +40,7 @@ class SessionEASE(Recommender):
         From 0, which is EASE, to 1.
     scale : float
         In seconds: at this distance a pair's closeness has fallen to 1/e.
-    scheme, half_life
+    weighting, half_life
         What the entries of x are; see `recsys_lib.recommenders.shared.weighting.weigh`.
 
     Notes
@@ -54,52 +55,48 @@ class SessionEASE(Recommender):
     regularization: float = 200.0
     share: float = 0.5
     scale: float = 300.0
-    scheme: str = "binary"
+    weighting: str = "binary"
     half_life: float | None = None
 
-    _arrays: ClassVar[tuple[str, ...]] = ("history_", "weights_")
+    _stored: ClassVar[tuple[str, ...]] = ("history_", "weights_")
 
     def __post_init__(self) -> None:
         check_positive(regularization=self.regularization, scale=self.scale)
-        if not 0 <= self.share <= 1:
+        check_not_negative(share=self.share)
+        if self.share > 1:
             raise ValueError(f"share must lie between 0 and 1, got {self.share!r}")
-        check_weighting(self.scheme, self.half_life)
-
-    def explain(self, user: int, item: int, n: int | None = None) -> pd.DataFrame:
-        """Split a score into what each item of the user's history adds to it.
-
-        Returns
-        -------
-        pandas.DataFrame
-            Columns `item` (position) and `contribution`, ``x_uj B_ji``, highest first; the first `n` rows,
-            by default all, which add up to the score.
-        """
-        users, item = check_pair(self, user, item)
-        own = self.history_[users]
-        effects = self.weights_[:, item].cpu().numpy()[own.indices]
-        return contributions("item", own.indices, own.data * effects, n)
+        history.check_weighting(self.weighting, self.half_life)
 
     def _fit(self, train: Interactions) -> None:
         if train.events is None:
             raise ValueError("sessions need the times of events: build Interactions with time=…")
-        self.history_ = weigh(train, self.scheme, self.half_life)
+        self.history_ = weigh(train, self.weighting, self.half_life)
         together = gram(self.history_.T.tocsr())
         together *= 1 - self.share
         together += self.share * close_pairs(train, self.history_, self.scale)
-        together[np.diag_indices_from(together)] += self.regularization
-        weights = invert(together, self._device())
-        weights /= -weights.diagonal()
-        self.weights_ = torch.as_tensor(weights).float().fill_diagonal_(0).to(self._device())
+        self.weights_ = item_weights(together, self.regularization, self._device())
 
     def _score(self, users: np.ndarray) -> Array:
-        histories = self.history_[users].toarray()
-        if self._device().type == "cpu":  # NumPy's products are the faster ones there
-            return histories @ self.weights_.numpy()
-        return torch.from_numpy(histories).to(self._device()) @ self.weights_
+        return dense_product(self.history_[users], as_native(self.weights_))
+
+    def _fold_in(self, histories: csr_array) -> Array:
+        weights = history.value_weights(histories, self.weighting, self.half_life)
+        return dense_product(weights, as_native(self.weights_))
+
+    def _similar(self, items: np.ndarray, k: int, themselves: csr_array) -> TopK:
+        weights = as_native(self.weights_)
+        return top_k_blocks(
+            lambda rows: weights[self._place(items[rows])], *themselves.shape, k, exclude=themselves
+        )
+
+    def _explain(self, users: np.ndarray, item: int) -> dict[str, Any]:
+        own = self.history_[users]
+        effects = self.weights_[:, item].cpu().numpy()[own.indices]
+        return {"item": own.indices, "contribution": own.data * effects}
 
 
 def close_pairs(train: Interactions, weights: csr_array, scale: float) -> np.ndarray:
-    """Sum over users of ``x_ui x_uj exp(−|t_ui − t_uj| / scale)``, t being the latest time of a pair.
+    """Sum ``x_ui x_uj exp(−|t_ui − t_uj| / scale)`` over users, t being the latest time of a pair.
 
     Parameters
     ----------

@@ -10,7 +10,8 @@ from scipy.sparse import csr_array, issparse
 from torch.nn.functional import embedding, embedding_bag
 
 Features = csr_array | np.ndarray
-Placed = torch.Tensor | tuple[torch.Tensor, ...]  # features on a device: dense, or the parts of a csr_array
+# Features on a device: a dense tensor, or columns, starts and values of a csr_array.
+DeviceFeatures = torch.Tensor | tuple[torch.Tensor, ...]
 
 _HIDDEN = 0.5  # share of a history that a step hides, to ask for it
 _LENGTH_POWER = 0.75  # 0 adds a history's vectors up, 1 averages them; chosen on validation
@@ -35,8 +36,8 @@ class Towers(NamedTuple):
     users: torch.Tensor  # (n_users, factors or 0)
 
 
-def item_tower(towers: Towers, features: Placed) -> tuple[torch.Tensor, torch.Tensor]:
-    """Vectors and biases of all items, shape (n_items, factors) and (n_items, 1)."""
+def item_tower(towers: Towers, features: DeviceFeatures) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return vectors and biases of all items, shape (n_items, factors) and (n_items, 1)."""
     if not len(towers.features):
         return towers.items, towers.item_bias
     both = torch.cat([towers.features, towers.feature_bias], dim=1)
@@ -49,7 +50,7 @@ def item_tower(towers: Towers, features: Placed) -> tuple[torch.Tensor, torch.Te
 
 
 def user_tower(towers: Towers, vectors: torch.Tensor, shown: Histories) -> torch.Tensor:
-    """Vectors of users: their items' vectors, added up by weight, and their own; shape (n_users, factors)."""
+    """Add up the vectors of users' items by weight, and their own; shape (n_users, factors)."""
     pooled = embedding_bag(shown.items, vectors, shown.starts, mode="sum", per_sample_weights=shown.weights)
     if not towers.users.shape[1]:
         return pooled
@@ -58,7 +59,7 @@ def user_tower(towers: Towers, vectors: torch.Tensor, shown: Histories) -> torch
 
 
 def sampled_softmax(logits: torch.Tensor, log_q: torch.Tensor) -> torch.Tensor:
-    """Loss of a softmax over all items, estimated from items drawn with known frequencies.
+    """Estimate the loss of a softmax over all items from items drawn with known frequencies.
 
     With n candidates, drawn with frequency q_j, ``Σ_j e^{s_j} / (n q_j)`` estimates the sum over all items;
     that is, log q_j is subtracted from the score. Without it, popular items, drawn more often, would be
@@ -86,7 +87,7 @@ def sampled_softmax(logits: torch.Tensor, log_q: torch.Tensor) -> torch.Tensor:
     return torch.logsumexp(logits - log_q, dim=1).mean() - own.mean()
 
 
-def hide(
+def mask_histories(
     weights: csr_array,
     users: np.ndarray,
     positives: int,
@@ -100,7 +101,7 @@ def hide(
     weights : csr_array, shape (n, n_items)
         Histories, none of them empty.
     users : integer array, shape (n,)
-        Whose they are.
+        The users they belong to.
     positives : int
         Draws per user.
 
@@ -125,15 +126,14 @@ def hide(
 
 
 def histories_of(weights: csr_array, users: np.ndarray, device: torch.device) -> Histories:
-    """Histories as tensors on a device, their weights scaled for pooling."""
+    """Put histories on a device, their weights scaled for pooling."""
     items, starts = weights.indices.astype(np.int64), weights.indptr[:-1].astype(np.int64)
     parts = items, starts, pooling_weights(weights), users.astype(np.int64)
     return Histories(*(torch.from_numpy(part).to(device) for part in parts))
 
 
 def pooling_weights(weights: csr_array) -> np.ndarray:
-    """``w_ui / (Σ_i w_ui)^¾``: between a sum, that grows with the history, and a mean, that forgets how long.
-
+    """Divide each weight by ``(Σ_i w_ui)^¾``: between a sum, which grows with the history, and a mean.
 
     Shape (n_entries,), float32, in the order of the stored entries.
     """
@@ -141,8 +141,8 @@ def pooling_weights(weights: csr_array) -> np.ndarray:
     return (weights.data / np.maximum(totals, 1e-12)[rows] ** _LENGTH_POWER).astype(np.float32)
 
 
-def asked_for(weights: csr_array) -> np.ndarray:
-    """How often each item is drawn by `hide`, if every user is asked equally often; adds up to 1."""
+def sampling_frequencies(weights: csr_array) -> np.ndarray:
+    """Say how often `mask_histories` draws each item if it asks all users equally often; adds up to 1."""
     totals, rows = _totals(weights)
     shares = weights.data / np.maximum(totals, 1e-12)[rows]
     return np.bincount(weights.indices, shares, weights.shape[1]) / max(1, np.count_nonzero(totals))
@@ -154,8 +154,8 @@ def _totals(weights: csr_array) -> tuple[np.ndarray, np.ndarray]:
     return np.bincount(rows, weights.data, weights.shape[0]), rows
 
 
-def placed(features: Features, device: torch.device) -> Placed:
-    """Features on a device: a dense tensor, or columns, starts and values of a sparse matrix."""
+def features_on(features: Features, device: torch.device) -> DeviceFeatures:
+    """Put features on a device: a dense tensor, or columns, starts and values of a sparse matrix."""
     if not issparse(features):
         return torch.from_numpy(features).to(device)
     parts = features.indices.astype(np.int64), features.indptr[:-1].astype(np.int64), features.data

@@ -96,8 +96,8 @@ def test_every_contender_of_own_data_makes_lists(benchmark, tmp_path):
 
 
 def test_a_description_shows_what_is_not_default():
-    assert describe(ALS(32, alpha=3.0, seed=4)) == "ALS(factors=32, alpha=3.0)"
-    blend = BoostedRanker([ItemKNN(), Popularity()], [3, 0])
+    assert describe(ALS(factors=32, alpha=3.0, seed=4)) == "ALS(factors=32, alpha=3.0)"
+    blend = BoostedRanker(parts=[ItemKNN(), Popularity()], candidates=[3, 0])
     assert describe(blend) == "BoostedRanker(parts=[ItemKNN(), Popularity()], candidates=[3, 0])"
 
 
@@ -206,11 +206,11 @@ def test_fingerprint_sees_every_change(benchmark):
         torch.arange(4), torch.arange(4).reshape(2, 2), torch.arange(4.0), torch.tensor(3.0),
         torch.tensor([3.0], dtype=torch.bfloat16), pd.Series(["a", "b"]),
         pd.Series(["a", "c"]), train, train.matrix,
-        Popularity(), ALS(8), ALS(9), ALS(9, device="meta"),
-        BoostedRanker([Popularity()], [3]), BoostedRanker([ItemKNN()], [3]),
+        Popularity(), ALS(factors=8), ALS(factors=9), ALS(factors=9, device="meta"),
+        BoostedRanker(parts=[Popularity()], candidates=[3]), BoostedRanker(parts=[ItemKNN()], candidates=[3]),
     ]  # fmt: skip
     assert len({fingerprint(thing) for thing in things}) == len(things)
-    assert fingerprint(ALS(8)) == fingerprint(ALS(8))
+    assert fingerprint(ALS(factors=8)) == fingerprint(ALS(factors=8))
     table = torch.arange(6.0).reshape(2, 3)
     assert fingerprint(table.T) == fingerprint(table.T.contiguous()) != fingerprint(table)
     with pytest.raises(TypeError, match="no checksum for a object"):
@@ -243,8 +243,8 @@ def test_the_highest_value_is_looked_for_inside_the_block_and_at_both_ends():
 
 
 def test_random_lists_are_uniform_and_do_not_depend_on_company(benchmark):
-    model = Random(3).fit(benchmark.split.train)
+    model = Random(seed=3).fit(benchmark.split.train)
     np.testing.assert_array_equal(model.score(np.array([5])), model.score(np.array([1, 5]))[1:])
-    assert (model.score() != Random(4).fit(benchmark.split.train).score()).mean() > 0.99
+    assert (model.score() != Random(seed=4).fit(benchmark.split.train).score()).mean() > 0.99
     assert model.score().mean() == pytest.approx(0.5, abs=0.05)
     assert len(np.unique(model.recommend(k=5, exclude_seen=False).ids)) == 30

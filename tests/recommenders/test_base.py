@@ -1,22 +1,28 @@
 """What all recommenders stand on: merging, weighting, storage, and the two baselines."""
 
-import json
 import math
+from dataclasses import dataclass
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
+from builders import DAY, as_interactions
+from safetensors.numpy import save_file
 from scipy.sparse import csr_array
 from sklearn.exceptions import NotFittedError
 
+from recsys_lib import files
 from recsys_lib.data import Interactions
+from recsys_lib.files import load_tensors, save_tensors, tensors_sha256
 from recsys_lib.recommenders import ALS, PersonalFrequency, Popularity, weigh
-from recsys_lib.recommenders.shared import storage
-from recsys_lib.recommenders.shared.base import check_positive, merge, resolve_device, user_counts
+from recsys_lib.recommenders.shared.base import Recommender
+from recsys_lib.recommenders.shared.checks import check_positive
+from recsys_lib.recommenders.shared.history import merge
+from recsys_lib.recommenders.shared.products import user_counts
+from recsys_lib.recommenders.shared.storage import MODEL_FILE
 from recsys_lib.recommenders.shared.weighting import decay, seconds
-
-DAY = 86_400
 
 
 def events(rows):
@@ -29,7 +35,7 @@ OLD = [("a", 1, 2, 0), ("a", 2, 1, 10), ("b", 1, 1, 4), ("a", 1, 1, 20)]
 NEW = [("c", 1, 1, 25), ("a", 3, 4, 30), ("a", 2, 2, 40)]
 
 
-def weight_by_loop(rows, user, item, scheme, half_life):
+def weight_by_loop(rows, user, item, weighting, half_life):
     newest = max(day for *_, day in rows)
     fades = [
         (value, 1 if half_life is None else 0.5 ** ((newest - day) / half_life))
@@ -38,22 +44,22 @@ def weight_by_loop(rows, user, item, scheme, half_life):
     ]
     if not fades:
         return 0.0
-    if scheme == "binary":
+    if weighting == "binary":
         return max(fade for _, fade in fades)
     total = sum(value * fade for value, fade in fades)
-    return math.log(1 + total) if scheme == "log" else total
+    return math.log(1 + total) if weighting == "log" else total
 
 
-@pytest.mark.parametrize("scheme", ["count", "log", "binary"])
+@pytest.mark.parametrize("weighting", ["count", "log", "binary"])
 @pytest.mark.parametrize("half_life", [None, 7.0])
-def test_weights_are_the_loop(scheme, half_life):
+def test_weights_are_the_loop(weighting, half_life):
     train = events(OLD)
     before = train.matrix.data.copy()
-    weights = weigh(train, scheme, half_life)
+    weights = weigh(train, weighting, half_life)
     assert weights.dtype == np.float32
     for u, user in enumerate(train.users):
         for i, item in enumerate(train.items):
-            expected = weight_by_loop(OLD, user, item, scheme, half_life)
+            expected = weight_by_loop(OLD, user, item, weighting, half_life)
             assert weights[u, i] == pytest.approx(expected, rel=1e-6)
     np.testing.assert_array_equal(weights.indices, train.matrix.indices)
     assert not np.shares_memory(weights.data, train.matrix.data)
@@ -70,7 +76,7 @@ def test_times_may_be_dates_or_seconds():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("ones",), "scheme must be one of"),
+        (("ones",), "weighting must be one of"),
         (("count", 0), "half_life must be"),
         (("count", -3.0), "half_life must be"),
         (("count", math.nan), "half_life must be"),
@@ -112,7 +118,7 @@ def test_popularity_counts_users_not_purchases():
 @pytest.mark.parametrize("prior", [0, 0.01])
 def test_personal_frequency_is_the_loop(half_life, prior):
     train = events(OLD)
-    scores = PersonalFrequency(half_life, prior).fit(train).score()
+    scores = PersonalFrequency(half_life=half_life, prior=prior).fit(train).score()
     for u, user in enumerate(train.users):
         for i, item in enumerate(train.items):
             share = sum((v, item) in {(a, b) for a, b, *_ in OLD} for v in train.users) / 2
@@ -120,7 +126,7 @@ def test_personal_frequency_is_the_loop(half_life, prior):
             assert scores[u, i] == pytest.approx(expected, rel=1e-5)
 
 
-@pytest.mark.parametrize("model", [Popularity(), PersonalFrequency(), PersonalFrequency(7.0)])
+@pytest.mark.parametrize("model", [Popularity(), PersonalFrequency(), PersonalFrequency(half_life=7.0)])
 def test_two_steps_learn_what_one_learns(model, tmp_path):
     model.fit(events(OLD))
     model.save(tmp_path)
@@ -133,7 +139,7 @@ def test_two_steps_learn_what_one_learns(model, tmp_path):
 
 
 def test_old_news_are_refused():
-    model = PersonalFrequency(7.0).fit(events(NEW))
+    model = PersonalFrequency(half_life=7.0).fit(events(NEW))
     with pytest.raises(ValueError, match="end before"):
         model.partial_fit(events(OLD))
 
@@ -151,96 +157,125 @@ def test_check_positive(value):
         check_positive(one=1, factors=value)
 
 
-def test_devices():
-    assert resolve_device("cpu") == torch.device("cpu")
-    assert resolve_device("auto").type in ("cpu", "cuda", "mps", "xpu")
-    with pytest.raises(ValueError, match="device must be"):
-        resolve_device("gpu")
+class Pair(NamedTuple):
+    left: torch.Tensor
+    right: np.ndarray
 
 
-def arrays():
-    return {
-        "sparse": csr_array(np.array([[0, 1.5], [2, 0]], np.float32)),
-        "tensor": torch.arange(6, dtype=torch.float32).reshape(2, 3).T,
-        "array": np.arange(6.0).reshape(2, 3).T,
-        "flags": np.array([True, False]),
-        "scalar": np.array(2.5),
-        "empty": np.empty((0, 3), np.float32),
-    }
+KINDS = {
+    "sparse_": csr_array(np.array([[0, 1.5], [2, 0]], np.float32)),
+    "tensor_": torch.arange(6, dtype=torch.float32).reshape(2, 3).T,
+    "array_": np.arange(6.0).reshape(2, 3).T,
+    "flags_": np.array([True, False]),
+    "scalar_": np.array(2.5),
+    "empty_": np.empty((0, 3), np.float32),
+    "pair_": Pair(torch.ones(2), np.zeros(3)),
+    "number_": 0.1,
+    "nothing_": None,
+    "words_": ["ä", "b"],
+}
 
 
-def stored(folder, users=("ä", "b"), items=(7, 9), settings=None):
-    storage.save_model(
-        folder,
-        "Kind",
-        settings or {"k": 3},
-        arrays(),
-        pd.Index(users, name="user"),
-        pd.Index(items, name="item"),
-    )
-    return folder
+@dataclass(kw_only=True, eq=False)
+class AllKinds(Recommender):
+    """Knows one of everything that can be stored."""
+
+    k: int = 3
+
+    _stored: ClassVar[tuple[str, ...]] = tuple(KINDS)
+    _tuples: ClassVar[dict[str, type]] = {"pair_": Pair}
+
+    def _fit(self, train):
+        vars(self).update(KINDS)
+
+
+def stored(folder, users=("ä", "b"), items=(7, 9)):
+    train = as_interactions(np.eye(2), pd.Index(users, name="user"), pd.Index(items, name="item"))
+    AllKinds(k=4).fit(train).save(folder)
+    return folder / MODEL_FILE
+
+
+def rewritten(path, change):
+    """Store a model again after `change` has seen its tensors and its stamp."""
+    tensors, stamp = load_tensors(path)
+    change(tensors, stamp)
+    save_tensors(path, tensors, stamp)
+
+
+def assert_same(found, value):
+    assert type(found) is type(value)
+    if isinstance(value, Pair):
+        for one, other in zip(found, value, strict=True):
+            assert_same(one, other)
+    elif isinstance(value, csr_array | np.ndarray | torch.Tensor):
+        assert found.dtype == value.dtype
+        assert found.shape == value.shape
+        found, value = (part.toarray() if isinstance(part, csr_array) else part for part in (found, value))
+        np.testing.assert_array_equal(np.asarray(found), np.asarray(value))
+    else:
+        assert found == value
 
 
 def test_storage_gives_back_what_it_got(tmp_path):
-    found = storage.load_model(stored(tmp_path / "a" / "b"), "Kind")
-    assert found.settings == {"k": 3}
-    for name, value in arrays().items():
-        other = found.arrays[name]
-        assert type(other) is type(value)
-        assert other.dtype == value.dtype
-        assert other.shape == value.shape, name
-        if name == "sparse":
-            value, other = value.toarray(), other.toarray()
-        np.testing.assert_array_equal(np.asarray(other), np.asarray(value))
-    pd.testing.assert_index_equal(found.users, pd.Index(["ä", "b"], name="user"), exact=True)
-    pd.testing.assert_index_equal(found.items, pd.Index([7, 9], name="item"), exact=True)
+    stored(tmp_path / "a" / "b")
+    found = AllKinds.load(tmp_path / "a" / "b")
+    assert found.k == 4
+    for name, value in KINDS.items():
+        assert_same(getattr(found, name), value)
+    np.testing.assert_array_equal(found.matrix_.toarray(), np.eye(2))
+    pd.testing.assert_index_equal(found.users_, pd.Index(["ä", "b"], name="user"), exact=True)
+    pd.testing.assert_index_equal(found.items_, pd.Index([7, 9], name="item"), exact=True)
+
+
+def test_what_cannot_be_stored_is_refused(tmp_path):
+    model = AllKinds().fit(as_interactions(np.eye(2)))
+    model.words_ = {"a", "b"}
+    with pytest.raises(TypeError, match="cannot store a set"):
+        model.save(tmp_path)
+    assert not list(tmp_path.iterdir())
 
 
 def test_saving_again_leaves_one_model(tmp_path):
     stored(tmp_path)
-    storage.save_model(tmp_path, "Kind", {}, {"x": np.ones(2)}, pd.Index([1]), pd.Index([2]))
-    assert len(list(tmp_path.iterdir())) == 2
-    assert list(storage.load_model(tmp_path, "Kind").arrays) == ["x"]
+    AllKinds().fit(as_interactions(np.eye(3))).save(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == [MODEL_FILE]
+    assert AllKinds.load(tmp_path).users_.tolist() == [0, 1, 2]
 
 
-def test_a_crash_while_saving_leaves_the_old_model(tmp_path, monkeypatch):
+@pytest.mark.parametrize("moment", ["save_file", "_copy_permissions"])  # before and after writing
+def test_a_crash_while_saving_leaves_the_old_model(tmp_path, monkeypatch, moment):
     stored(tmp_path)
 
     def crash(*_, **__):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(storage.json, "dumps", crash)  # after the weights, before model.json
+        patch.setattr(files, moment, crash)
         with pytest.raises(KeyboardInterrupt):
-            storage.save_model(tmp_path, "Kind", {}, {"x": np.ones(2)}, pd.Index([1]), pd.Index([2]))
-    assert set(storage.load_model(tmp_path, "Kind").arrays) == set(arrays())
+            AllKinds().fit(as_interactions(np.eye(3))).save(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == [MODEL_FILE]
+    assert AllKinds.load(tmp_path).users_.tolist() == ["ä", "b"]
 
 
-@pytest.mark.parametrize("missing", ["settings", "weights", "sha256", "arrays", "users", "items", "class"])
-def test_json_without_a_key_is_refused(tmp_path, missing):
-    path = stored(tmp_path) / storage.MODEL_FILE
-    content = json.loads(path.read_text())
-    del content[missing]
-    path.write_text(json.dumps(content))
+@pytest.mark.parametrize("missing", ["format", "version", "class", "settings", "state", "users", "items"])
+def test_a_stamp_without_a_key_is_refused(tmp_path, missing):
+    rewritten(stored(tmp_path), lambda _, stamp: stamp.pop(missing))
     with pytest.raises(ValueError, match="damaged"):
-        storage.load_model(tmp_path, "Kind")
+        AllKinds.load(tmp_path)
 
 
-@pytest.mark.parametrize("text", ["[]", "3", "null", '"model"', "{}"])
+@pytest.mark.parametrize("missing", ["matrix_.indptr", "tensor_", "pair_.left"])
+def test_a_model_without_a_tensor_is_refused(tmp_path, missing):
+    rewritten(stored(tmp_path), lambda tensors, _: tensors.pop(missing))
+    with pytest.raises(ValueError, match="damaged"):
+        AllKinds.load(tmp_path)
+
+
+@pytest.mark.parametrize("text", ["[]", "3", "null", '"model"', "{}", "{", ""])
 def test_json_of_another_kind_is_refused(tmp_path, text):
-    (stored(tmp_path) / storage.MODEL_FILE).write_text(text)
+    save_file({}, stored(tmp_path), metadata={"stamp": text, "sha256": tensors_sha256({}, text)})
     with pytest.raises(ValueError, match="damaged"):
-        storage.load_model(tmp_path, "Kind")
-
-
-def test_a_path_in_the_json_leads_nowhere_else(tmp_path):
-    path = stored(tmp_path / "model") / storage.MODEL_FILE
-    content = json.loads(path.read_text())
-    weights = next((tmp_path / "model").glob("*.safetensors"))
-    weights.rename(tmp_path / weights.name)
-    path.write_text(json.dumps({**content, "weights": f"../{weights.name}"}))
-    with pytest.raises(ValueError, match="damaged"):
-        storage.load_model(tmp_path / "model", "Kind")
+        AllKinds.load(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -251,7 +286,8 @@ def test_a_path_in_the_json_leads_nowhere_else(tmp_path):
         {"settings": {"half_life": None, "prior": -5}},
         {"users": {"dtype": "int64", "name": None, "values": [1]}},
         {"items": {"dtype": "int64", "name": None, "values": [1, 2, 3, 4]}},
-        {"arrays": {}},
+        {"state": {}},
+        {"state": [1, 2]},
     ],
     ids=[
         "unknown setting",
@@ -259,13 +295,13 @@ def test_a_path_in_the_json_leads_nowhere_else(tmp_path):
         "impossible setting",
         "a user less",
         "items more",
-        "no arrays",
+        "no state",
+        "list of state",
     ],
 )
-def test_json_that_does_not_fit_the_model_is_refused(tmp_path, change):
+def test_a_stamp_that_does_not_fit_the_model_is_refused(tmp_path, change):
     PersonalFrequency().fit(events(OLD)).save(tmp_path)
-    path = tmp_path / storage.MODEL_FILE
-    path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
+    rewritten(tmp_path / MODEL_FILE, lambda _, stamp: stamp.update(change))
     with pytest.raises(ValueError):  # noqa: PT011
         PersonalFrequency.load(tmp_path)
 
@@ -277,20 +313,27 @@ def test_ids_that_json_cannot_hold_are_refused(tmp_path):
 
 def test_models_on_another_device_are_stored_without_it(tmp_path):
     Popularity(device="auto").fit(events(OLD)).save(tmp_path)
-    assert "device" not in json.loads((tmp_path / storage.MODEL_FILE).read_text())["settings"]
+    _, stamp = load_tensors(tmp_path / MODEL_FILE)
+    assert "device" not in stamp["settings"]
     assert Popularity.load(tmp_path).device == "cpu"
+
+
+def test_a_device_that_is_not_here_is_named_by_load(tmp_path):
+    Popularity().fit(events(OLD)).save(tmp_path)
+    with pytest.raises(ValueError, match=r"^device must be 'auto', .* got 'gpu'$"):
+        Popularity.load(tmp_path, device="gpu")
 
 
 def test_lists_on_a_device_stay_there(monkeypatch):
     """Where scores are computed on the host, they are moved; `meta` stands in for an accelerator."""
     model = Popularity().fit(events(OLD))
     monkeypatch.setattr("recsys_lib.recommenders.shared.base.resolve_device", lambda _: torch.device("meta"))
-    assert model._to_device(np.ones((2, 2), np.float32)).device.type == "meta"
+    assert model._place(np.ones((2, 2), np.float32)).device.type == "meta"
 
 
 def test_a_fit_that_fails_leaves_the_model_as_it_was():
     train, other = events(OLD), events(OLD[:-1])
-    model = ALS(2, progress=False)
+    model = ALS(factors=2, progress=False)
     with pytest.raises(ValueError, match="item_factors must have shape"):
         model.fit(train, item_factors=np.ones((1, 1)))
     with pytest.raises(NotFittedError):

@@ -4,9 +4,10 @@ The known answer is a checkerboard: users and items of the same parity belong to
 diagonal item is withheld. It is then the only item of his colour that he has not seen.
 """
 
+import copy
 import importlib
-import json
 from collections.abc import Mapping
+from dataclasses import fields, replace
 from types import MappingProxyType
 from typing import NamedTuple
 
@@ -18,8 +19,9 @@ from scipy.sparse import csr_array
 from sklearn.exceptions import NotFittedError
 
 from recsys_lib.data import Interactions
-from recsys_lib.recommenders.neighbours import ItemKNN
-from recsys_lib.recommenders.popularity import Popularity
+from recsys_lib.files import load_tensors, save_tensors
+from recsys_lib.recommenders.neighbors import ItemKNN
+from recsys_lib.recommenders.popularity import PersonalFrequency, Popularity
 from recsys_lib.recommenders.shared.base import Recommender
 from recsys_lib.recommenders.shared.storage import MODEL_FILE
 from recsys_lib.scoring import TopK
@@ -36,6 +38,7 @@ class Model(NamedTuple):
     settings: Mapping = MappingProxyType({})
     # "answer": finds no checkerboard; "zeros": refuses values of 0; why is said in the table
     exempt: tuple[str, ...] = ()
+    cannot: str = ""  # capabilities that the model lacks
     extra: str | None = None  # what fit needs besides the interactions
 
     def make(self, **settings):
@@ -48,37 +51,57 @@ class Model(NamedTuple):
         return model.fit(train, **extra)
 
 
+RATINGS = {"centered": True}
 MODELS = {
     # counts everybody's items: even and odd ones are equally popular
-    "Popularity": Model("popularity", "Popularity", exempt=("answer",)),
+    "Popularity": Model("popularity", "Popularity", exempt=("answer",), cannot="similar"),
     # knows only what a user has; the withheld item is what he lacks
-    "PersonalFrequency": Model("popularity", "PersonalFrequency", exempt=("answer",)),
-    "ItemKNN": Model("neighbours", "ItemKNN"),
-    "ItemKNN, 8 tfidf neighbours": Model("neighbours", "ItemKNN", {"neighbours": 8, "similarity": "tfidf"}),
-    "ItemKNN, not itself": Model("neighbours", "ItemKNN", {"similarity": "cosine", "include_self": False}),
-    "UserKNN": Model("neighbours", "UserKNN"),
-    "UserKNN, all neighbours": Model("neighbours", "UserKNN", {"neighbours": None}),
+    "PersonalFrequency": Model("popularity", "PersonalFrequency", exempt=("answer",), cannot="similar"),
+    "ItemKNN": Model("neighbors", "ItemKNN"),
+    "ItemKNN, 8 tfidf neighbours": Model("neighbors", "ItemKNN", {"neighbors": 8, "similarity": "tfidf"}),
+    "ItemKNN, not itself": Model("neighbors", "ItemKNN", {"similarity": "cosine", "include_self": False}),
+    "UserKNN": Model("neighbors", "UserKNN", cannot="similar fold_in partial_fit"),
+    "UserKNN, all neighbours": Model(
+        "neighbors", "UserKNN", {"neighbors": None}, cannot="similar fold_in partial_fit"
+    ),
     # predicts ratings, and here everybody gives the same one
-    "UserKNN, ratings": Model("neighbours", "UserKNN", {"centred": True}, exempt=("answer",)),
-    "ContentBased": Model("content", "ContentBased", extra="texts"),
-    "EASE": Model("ease", "EASE", {"regularization": 1.0}),
+    "UserKNN, ratings": Model(
+        "neighbors", "UserKNN", RATINGS, exempt=("answer",), cannot="similar fold_in partial_fit"
+    ),
+    "ContentBased": Model("content", "ContentBased", cannot="partial_fit", extra="texts"),
+    "EASE": Model("ease", "EASE", {"regularization": 1.0}, cannot="partial_fit"),
     "ALS": Model("als", "ALS", {"factors": 4, "regularization": 0.1, "progress": False}),
-    "BPR": Model("bpr", "BPR", {"factors": 8, "learning_rate": 0.05, "epochs": 10, "progress": False}),
+    "BPR": Model(
+        "bpr",
+        "BPR",
+        {"factors": 8, "learning_rate": 0.05, "epochs": 10, "progress": False},
+        cannot="fold_in partial_fit",
+    ),
     # predicts ratings, and here everybody gives the same one; refuses 0, which a sparse matrix need not store
-    "BiasedMF": Model("biased_mf", "BiasedMF", {"progress": False}, exempt=("answer", "zeros")),
-    "TwoTower": Model("two_tower", "TwoTower", {"factors": 8, "epochs": 4, "progress": False}),
-    "Hybrid": Model("hybrid", "Hybrid", {"parts": (ItemKNN(), Popularity())}),
+    "BiasedMF": Model(
+        "biased_mf",
+        "BiasedMF",
+        {"progress": False},
+        exempt=("answer", "zeros"),
+        cannot="fold_in partial_fit",
+    ),
+    "TwoTower": Model(
+        "two_tower", "TwoTower", {"factors": 8, "epochs": 4, "progress": False}, cannot="partial_fit"
+    ),
+    "Hybrid": Model("hybrid", "Hybrid", {"parts": (ItemKNN(), Popularity())}, cannot="similar"),
     "BoostedRanker": Model(
         "ranker",
         "BoostedRanker",
         {"parts": (ItemKNN(), Popularity()), "candidates": (10, 10), "trees": 5, "min_rows": 2},
+        cannot="similar explain fold_in partial_fit",
     ),
-    "SessionEASE": Model("sessions", "SessionEASE"),
+    "SessionEASE": Model("sessions", "SessionEASE", cannot="partial_fit"),
     # knows only what everybody has had of late
-    "Trending": Model("popularity", "Trending", exempt=("answer",)),
+    "Trending": Model("popularity", "Trending", exempt=("answer",), cannot="similar partial_fit"),
     # knows nothing at all
-    "Random": Model("popularity", "Random", exempt=("answer",)),
+    "Random": Model("popularity", "Random", exempt=("answer",), cannot="similar explain fold_in partial_fit"),
 }
+CAPABILITIES = ("similar", "explain", "fold_in", "partial_fit")
 
 
 @pytest.fixture(params=MODELS, scope="module")
@@ -211,7 +234,7 @@ def test_saving_and_loading_gives_the_same_list(fitted, kind, tmp_path):
     np.testing.assert_array_equal(loaded.score(), fitted.score())
     for stored, wanted in [(loaded.items_, fitted.items_), (loaded.users_, fitted.users_)]:
         pd.testing.assert_index_equal(stored, wanted, exact=True)
-    assert {path.suffix for path in (tmp_path / "model").iterdir()} == {".json", ".safetensors"}
+    assert [path.name for path in (tmp_path / "model").iterdir()] == [MODEL_FILE]
 
 
 def test_the_same_seed_gives_the_same_list(kind):
@@ -311,15 +334,24 @@ def test_another_class_is_refused(fitted, tmp_path):
 
 def test_another_version_is_refused(fitted, tmp_path):
     fitted.save(tmp_path)
-    stored = json.loads((tmp_path / MODEL_FILE).read_text())
-    (tmp_path / MODEL_FILE).write_text(json.dumps({**stored, "version": 999}))
+    tensors, stamp = load_tensors(tmp_path / MODEL_FILE)
+    save_tensors(tmp_path / MODEL_FILE, tensors, {**stamp, "version": 999})
     with pytest.raises(ValueError, match="version 999"):
+        type(fitted).load(tmp_path)
+
+
+@pytest.mark.parametrize("field", ["settings", "users", "state", "class"])
+def test_a_stamp_without_a_field_is_refused(fitted, field, tmp_path):
+    fitted.save(tmp_path)
+    tensors, stamp = load_tensors(tmp_path / MODEL_FILE)
+    save_tensors(tmp_path / MODEL_FILE, tensors, {k: v for k, v in stamp.items() if k != field})
+    with pytest.raises(ValueError, match="damaged"):
         type(fitted).load(tmp_path)
 
 
 def test_damaged_weights_are_refused(fitted, tmp_path):
     fitted.save(tmp_path)
-    weights = next(tmp_path.glob("*.safetensors"))
+    weights = tmp_path / MODEL_FILE
     content = bytearray(weights.read_bytes())
     content[-1] ^= 1
     weights.write_bytes(content)
@@ -327,17 +359,11 @@ def test_damaged_weights_are_refused(fitted, tmp_path):
         type(fitted).load(tmp_path)
 
 
-def test_missing_weights_are_refused(fitted, tmp_path):
+@pytest.mark.parametrize("kept", [0.0, 0.01, 0.5, 0.99])
+def test_a_cut_file_is_refused(fitted, kept, tmp_path):
     fitted.save(tmp_path)
-    next(tmp_path.glob("*.safetensors")).unlink()
-    with pytest.raises(ValueError, match="damaged"):
-        type(fitted).load(tmp_path)
-
-
-def test_cut_json_is_refused(fitted, tmp_path):
-    fitted.save(tmp_path)
-    text = (tmp_path / MODEL_FILE).read_text()
-    (tmp_path / MODEL_FILE).write_text(text[: len(text) // 2])
+    content = (tmp_path / MODEL_FILE).read_bytes()
+    (tmp_path / MODEL_FILE).write_bytes(content[: int(len(content) * kept)])
     with pytest.raises(ValueError, match="damaged"):
         type(fitted).load(tmp_path)
 
@@ -371,13 +397,276 @@ def test_one_user_and_one_item(kind):
     assert model.recommend(k=1, exclude_seen=False).ids.tolist() == [[0]]
 
 
-def test_explanations_add_up_to_the_score(fitted):
-    if not hasattr(fitted, "explain"):
-        pytest.skip("has no explanation")
+def needs(kind, capability):
+    if capability in kind.cannot.split():
+        pytest.skip(f"has no {capability}: see the table")
+
+
+def state_of(model):
+    """Everything a model knows, as something that compares equal or not."""
+    known = {name: content_of(value) for name, value in vars(model).items() if name.endswith("_")}
+    return known | {"parts_": [state_of(part) for part in model.parts_]}
+
+
+def content_of(value):
+    if isinstance(value, csr_array):
+        return [value.shape, *map(content_of, (value.indptr, value.indices, value.data))]
+    if isinstance(value, np.ndarray | torch.Tensor):
+        return np.asarray(value).tobytes()
+    if isinstance(value, pd.Index):
+        return value.tolist()
+    return [content_of(part) for part in value] if isinstance(value, tuple) else value
+
+
+def call(model, capability):
+    arguments = {
+        "similar": (np.array([0]), 2),
+        "explain": (0, 0),
+        "fold_in": (random_train().matrix,),
+        "partial_fit": (random_train(seed=3),),
+    }
+    return getattr(model, capability)(*arguments[capability])
+
+
+@pytest.mark.parametrize("capability", CAPABILITIES)
+def test_what_a_model_cannot_do_it_says_in_one_sentence(fitted, kind, capability):
+    model = copy.deepcopy(fitted)
+    if capability not in kind.cannot.split():
+        call(model, capability)
+        return
+    before = state_of(model)
+    with pytest.raises(NotImplementedError, match=rf"^{kind.name} has no {capability}: .{{15,}}$"):
+        call(model, capability)
+    assert state_of(model) == before
+
+
+@pytest.mark.parametrize("capability", CAPABILITIES)
+def test_no_capability_before_the_fit(kind, capability):
+    with pytest.raises(NotFittedError, match="not fitted"):
+        call(kind.make(), capability)
+
+
+def test_explanations_add_up_to_the_score(fitted, kind):
+    needs(kind, "explain")
     scores = fitted.score()
     for user, item in [(0, 3), (4, 2), (11, 14)]:
         reasons = fitted.explain(user, item)
-        assert reasons["contribution"].sum() == pytest.approx(scores[user, item], rel=1e-4, abs=1e-5)
+        contribution = reasons["contribution"]
+        assert contribution.sum() == pytest.approx(scores[user, item], rel=1e-4, abs=1e-5)
+        assert contribution.is_monotonic_decreasing
+        assert reasons.columns[-1] == "contribution"
+        pd.testing.assert_frame_equal(fitted.explain(user, item, 1), reasons[:1])
+
+
+def test_explanations_name_what_was_asked_for(fitted, kind):
+    needs(kind, "explain")
+    for pair, message in [((20, 0), "user.* 0 to 19"), ((0, 15), "item.* 0 to 14"), ((3, 0), "no history")]:
+        with pytest.raises(ValueError, match=message):
+            fitted.explain(*pair)
+
+
+def test_similar_items_are_of_the_same_colour(kind):
+    needs(kind, "similar")
+    train = checkerboard()
+    near = kind.fit(train).similar(np.array([0, 5, 0]), k=4)
+    assert near.ids.shape == near.scores.shape == (3, 4)
+    np.testing.assert_array_equal(near.ids[0], near.ids[2])
+    assert (np.diff(near.scores, axis=1) <= 0).all()
+    for row, item in enumerate([0, 5, 0]):
+        found = near.ids[row][near.ids[row] >= 0]
+        assert item not in found
+        if "answer" not in kind.exempt:
+            assert len(found)
+            assert (found % 2 == item % 2).all()
+
+
+def test_similar_checks_its_arguments(fitted, kind):
+    needs(kind, "similar")
+    with pytest.raises(ValueError, match="0 to 14"):
+        fitted.similar(np.array([15]))
+    for k in (0, 16, 2.5):
+        with pytest.raises(ValueError, match="k must be between 1 and the number of items, 15"):
+            fitted.similar(np.array([0]), k=k)
+
+
+def test_folding_in_a_known_user_gives_his_scores(fitted, kind):
+    needs(kind, "fold_in")
+    folded = fitted.fold_in(fitted.matrix_)
+    assert folded.dtype == np.float32
+    np.testing.assert_allclose(folded, fitted.score(), rtol=1e-3, atol=1e-4)
+
+
+def test_folding_in_a_new_user_finds_the_withheld_item(kind):
+    needs(kind, "fold_in")
+    if "answer" in kind.exempt:
+        pytest.skip("cannot know the withheld item: see the table")
+    train = checkerboard()
+    history = csr_array(train.matrix[[0]])  # all even items but 0
+    scores = kind.fit(train).fold_in(history)[0]
+    unseen = np.setdiff1d(np.arange(SIZE), history.indices)
+    assert unseen[scores[unseen].argmax()] == 0
+
+
+@pytest.mark.parametrize(
+    ("histories", "message"),
+    [
+        (csr_array((2, 14), dtype=np.float32), "one column for each of 15 items"),
+        (np.ones((2, 15)), "must be sparse"),
+        (csr_array(np.full((1, 15), -1.0)), "not negative"),
+        (csr_array(np.full((1, 15), np.nan)), "finite"),
+    ],
+)
+def test_histories_that_are_none(fitted, kind, histories, message):
+    needs(kind, "fold_in")
+    with pytest.raises(ValueError, match=message):
+        fitted.fold_in(histories)
+
+
+def test_an_item_that_a_history_holds_twice_counts_with_the_sum(fitted, kind):
+    needs(kind, "fold_in")
+    twice = csr_array((np.array([1.0, 1.0, 3.0]), np.array([2, 2, 5]), np.array([0, 3])), shape=(1, 15))
+    once = csr_array((np.array([2.0, 3.0]), np.array([2, 5]), np.array([0, 2])), shape=(1, 15))
+    np.testing.assert_array_equal(fitted.fold_in(twice), fitted.fold_in(once))
+    assert twice.nnz == 3
+
+
+def new_interactions(times=True):
+    """Of a known and a new user, with a new item; later than all of `random_train`, or without times."""
+    frame = pd.DataFrame({"user": [0, 50, 50], "item": [2, 0, 90], "value": [2.0, 1.0, 1.0]})
+    frame["time"] = np.arange(3) * DAY + 1e9
+    return Interactions.from_frame(frame, "user", "item", "value", "time" if times else None)
+
+
+def test_new_interactions_are_taken_in(fitted, kind):
+    needs(kind, "partial_fit")
+    model = copy.deepcopy(fitted)
+    before = model.matrix_.copy()
+    model.partial_fit(new_interactions())
+    assert model.users_.tolist() == [*range(20), 50]
+    assert model.items_.tolist() == [*range(15), 90]
+    assert model.matrix_[[0], [2]].item() == before[[0], [2]].item() + 2
+    assert model.score().shape == (21, 16)
+    assert not set(model.recommend(np.array([20]), k=16).ids[0]) & {0, 15}
+    assert np.isfinite(model.fold_in(model.matrix_)).all()
+
+
+@pytest.mark.parametrize("bad", ["negative", "nothing", "matrix"])
+def test_a_refused_partial_fit_leaves_the_model_as_it_was(fitted, bad):
+    model, new = copy.deepcopy(fitted), new_interactions()
+    before, best = state_of(model), model.recommend(k=5)
+    if bad == "negative":
+        new.matrix.data[0] = -1
+    elif bad == "nothing":
+        new = Interactions(csr_array((1, 1), dtype=np.float32), pd.RangeIndex(1), pd.RangeIndex(1))
+    with pytest.raises((ValueError, NotImplementedError)):
+        model.partial_fit(new.matrix if bad == "matrix" else new)
+    assert state_of(model) == before
+    same(model.recommend(k=5), best)
+
+
+def test_a_part_that_refuses_leaves_the_whole_hybrid_as_it_was():
+    hybrid = MODELS["Hybrid"].make(parts=(Popularity(), PersonalFrequency(half_life=30)))
+    model = hybrid.fit(random_train())
+    before, best = state_of(model), model.recommend(k=5)
+    with pytest.raises(ValueError, match="end before"):
+        model.partial_fit(early())
+    with pytest.raises(ValueError, match="needs the times"):
+        model.partial_fit(new_interactions(times=False))
+    assert state_of(model) == before
+    same(model.recommend(k=5), best)
+
+
+def test_a_part_of_an_unknown_class_is_named(tmp_path):
+    MODELS["Hybrid"].fit(random_train()).save(tmp_path)
+    tensors, stamp = load_tensors(tmp_path / MODEL_FILE)
+    stamp["settings"]["parts"][1]["class"] = "Gone"
+    save_tensors(tmp_path / MODEL_FILE, tensors, stamp)
+    with pytest.raises(ValueError, match=r"^a part is of class Gone: import it before loading$"):
+        type(MODELS["Hybrid"].make()).load(tmp_path)
+
+
+@pytest.mark.parametrize("candidates", [(2.5, 1), (-1, 1), (0, 0), (1,)])
+def test_candidates_are_whole_numbers(candidates):
+    with pytest.raises(ValueError, match="a whole number of at least 0 for each of 2 parts"):
+        MODELS["BoostedRanker"].make(candidates=candidates)
+
+
+def early():
+    frame = pd.DataFrame({"user": [0, 77], "item": [1, 99], "value": 1.0, "time": [-2.0 * DAY, -1.0 * DAY]})
+    return Interactions.from_frame(frame, "user", "item", "value", "time")
+
+
+def test_loading_keeps_every_capability(fitted, kind, tmp_path):
+    fitted.save(tmp_path)
+    loaded = type(fitted).load(tmp_path)
+    assert state_of(loaded) == state_of(fitted)
+    for capability in set(CAPABILITIES) - {"partial_fit"} - set(kind.cannot.split()):
+        one, other = call(loaded, capability), call(fitted, capability)
+        if capability == "explain":
+            pd.testing.assert_frame_equal(one, other)
+        elif capability == "similar":
+            same(one, other)
+        else:
+            np.testing.assert_array_equal(one, other)
+    if "partial_fit" not in kind.cannot.split():
+        loaded.partial_fit(new_interactions())
+        assert loaded.items_[-1] == 90
+
+
+def test_settings_are_given_by_name(kind):
+    with pytest.raises(TypeError, match="positional"):
+        type(kind.make())(1)
+
+
+def test_counts_are_whole_numbers(kind):
+    model = kind.make()
+    for field in fields(model):
+        if field.type.split(" |")[0] == "int" and field.name != "seed":
+            for value in (2.5, 0, -1, "3"):
+                with pytest.raises(ValueError, match=field.name):
+                    replace(model, **{field.name: value})
+
+
+def test_amounts_are_numbers(kind):
+    model = kind.make()
+    for field in fields(model):
+        if field.type.split(" |")[0] == "float":
+            for value in ("3", -1.0, np.nan):
+                with pytest.raises(ValueError, match=field.name):
+                    replace(model, **{field.name: value})
+
+
+@pytest.mark.parametrize("sparse", [False, True])
+def test_features_of_items_have_one_name_and_one_shape(kind, sparse):
+    features = np.column_stack([np.arange(15) % 2, np.arange(15) % 3, np.ones(15)])
+    given = csr_array(features) if sparse else features
+    model = kind.make()
+    if not type(model)._takes_features or model.__dict__.get("parts"):
+        with pytest.raises(ValueError, match=r"learns (nothing )?from item_features"):
+            model.fit(random_train(), item_features=given)
+        return
+    scores = model.fit(random_train(), item_features=given).score()
+    assert scores.shape == (20, 15)
+    plain = model.fit(random_train()).score() if kind.extra is None else np.zeros((20, 15))
+    assert np.abs(scores - plain).max() > 1e-3  # they were not left aside
+    for bad, message in [(features[1:], "one row for each of 15"), (features * np.nan, "finite")]:
+        with pytest.raises(ValueError, match=message):
+            model.fit(random_train(), item_features=bad)
+
+
+def test_features_reach_the_parts_of_a_hybrid():
+    ease, content = MODELS["EASE"].make(), MODELS["ContentBased"].make()
+    features = csr_array(np.column_stack([np.arange(15) % 2, np.arange(15) % 3]).astype(float))
+    model = MODELS["Hybrid"].make(parts=(ease, Popularity(), content))
+    model.fit(random_train(), item_features=features)
+    alone = ease.fit(random_train(), item_features=features).score()
+    np.testing.assert_array_equal(model.parts_[0].score(), alone)
+
+
+def test_names_know_the_empty_places(fitted):
+    best = fitted.recommend(np.array([4]), k=5)
+    assert fitted.names(best.ids)[0, 3:].tolist() == [None, None]
+    assert fitted.names(best.ids)[0, :3].tolist() == best.ids[0, :3].tolist()  # ids are positions here
 
 
 def test_every_model_of_the_package_is_here():

@@ -6,9 +6,9 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from builders import as_interactions
 from scipy.sparse import csr_array
 
-from recsys_lib.data import Interactions
 from recsys_lib.recommenders.content import ContentBased
 from recsys_lib.recommenders.shared import base
 
@@ -32,12 +32,9 @@ DENSE = np.array(
 
 
 def train_of(dense=DENSE):
-    matrix = csr_array(np.asarray(dense, np.float32))
-    return Interactions(
-        matrix,
-        pd.Index([f"user {u}" for u in range(matrix.shape[0])]),
-        pd.Index([f"item {i}" for i in range(matrix.shape[1])]),
-    )
+    n_users, n_items = dense.shape
+    ids = [f"user {u}" for u in range(n_users)], [f"item {i}" for i in range(n_items)]
+    return as_interactions(dense, *ids)
 
 
 def vectors_by_loop(texts):
@@ -52,10 +49,10 @@ def vectors_by_loop(texts):
     return np.array(rows)
 
 
-@pytest.mark.parametrize("scheme", ["log", "binary", "count"])
-def test_scores_are_the_loop(scheme):
-    model = ContentBased(scheme).fit(train_of(), texts=TEXTS)
-    weigh = {"log": math.log1p, "binary": lambda x: float(x > 0), "count": float}[scheme]
+@pytest.mark.parametrize("weighting", ["log", "binary", "count"])
+def test_scores_are_the_loop(weighting):
+    model = ContentBased(weighting=weighting).fit(train_of(), texts=TEXTS)
+    weigh = {"log": math.log1p, "binary": lambda x: float(x > 0), "count": float}[weighting]
     vectors = vectors_by_loop(TEXTS)
     for user, row in enumerate(DENSE):
         weights = [weigh(x) for x in row]
@@ -70,31 +67,14 @@ def test_an_item_nobody_has_is_recommended():
     assert model.recommend(np.array([0]), k=1).ids.tolist() == [[2]]  # sparkling wine
 
 
-@pytest.mark.parametrize("given", ["texts", "sparse", "dense"])
-def test_items_that_come_later(given, tmp_path):
-    later = ["italian red wine", "cat food with beef", "unheard nonsense"]
-    ids = [f"new {i}" for i in range(3)]
-    at_once = TEXTS + later
-    together = train_of(np.hstack([DENSE, np.zeros((4, 3))]))
-    if given == "texts":
-        model = ContentBased().fit(train_of(), texts=TEXTS)
-        model.save(tmp_path)
-        model = ContentBased.load(tmp_path).add_items(ids, texts=later)
-        # Words and their weights stay those of the fit: "italian", "unheard" and "nonsense" are no words yet.
-        assert model.score(np.array([0]))[0, 9] == 0
-    else:
-        features = vectors_by_loop(at_once).astype(np.float32)
-        features = csr_array(features) if given == "sparse" else features
-        model = ContentBased().fit(train_of(), features=features[:7]).add_items(ids, features=features[7:])
-        expected = ContentBased().fit(together, features=features)
-        np.testing.assert_allclose(model.score(), expected.score(), rtol=1e-6)
-        np.testing.assert_array_equal(model.recommend(k=10).ids, expected.recommend(k=10).ids)
-    best = model.recommend(np.array([0, 1]), k=2)
-    assert set(best.ids[0]) == {2, 7}  # the two wines user 0 does not have
-    assert best.ids[1, 0] == 8
-    assert list(model.items_[7:]) == ids
+@pytest.mark.parametrize("form", [csr_array, np.asarray])
+def test_features_are_stored_and_loaded(form, tmp_path):
+    features = form(np.random.default_rng(0).normal(size=(7, 5)))
+    model = ContentBased().fit(train_of(), item_features=features, feature_names=["two\nlines", *"bcde"])
     model.save(tmp_path)
-    np.testing.assert_array_equal(ContentBased.load(tmp_path).score(), model.score())
+    loaded = ContentBased.load(tmp_path)
+    np.testing.assert_array_equal(loaded.score(), model.score())
+    pd.testing.assert_frame_equal(loaded.explain(0, 2, by="word"), model.explain(0, 2, by="word"))
 
 
 def test_texts_are_put_into_the_order_of_the_items():
@@ -106,7 +86,7 @@ def test_texts_are_put_into_the_order_of_the_items():
 
 def test_dense_and_sparse_features_give_the_same():
     features = np.random.default_rng(0).normal(size=(7, 5))
-    sparse, dense = (ContentBased().fit(train_of(), features=f) for f in (csr_array(features), features))
+    sparse, dense = (ContentBased().fit(train_of(), item_features=f) for f in (csr_array(features), features))
     np.testing.assert_allclose(sparse.score(), dense.score(), rtol=1e-5, atol=1e-6)
     np.testing.assert_array_equal(sparse.recommend(k=7).ids, dense.recommend(k=7).ids)
     np.testing.assert_array_equal(sparse.similar(np.arange(7), k=3).ids, dense.similar(np.arange(7), k=3).ids)
@@ -120,7 +100,7 @@ def test_explanations_by_items_and_by_words_add_up():
     assert by_word["contribution"].sum() == pytest.approx(score)
     assert set(by_item["item"]) == {0, 1}
     assert list(by_word["word"]) == ["wine"]
-    named = ContentBased().fit(train_of(), features=np.eye(7), names=list("abcdefg"))
+    named = ContentBased().fit(train_of(), item_features=np.eye(7), feature_names=list("abcdefg"))
     assert list(named.explain(0, 1, by="word")["word"]) == ["b"]
 
 
@@ -135,42 +115,29 @@ def test_similar_items():
     assert 2 not in best.ids[0]
 
 
-def test_new_interactions_change_the_profile_as_fitting_on_all_does():
-    new = Interactions(
-        csr_array(np.array([[1.0], [2.0]], np.float32)), pd.Index(["user 2", "late"]), pd.Index(["item 0"])
-    )
-    stepwise = ContentBased().fit(train_of(), texts=TEXTS).partial_fit(new)
-    dense = np.vstack([DENSE, np.zeros(7)])
-    dense[2, 0] += 1
-    dense[4, 0] += 2
-    at_once = ContentBased().fit(train_of(dense), texts=TEXTS)
-    np.testing.assert_allclose(stepwise.score(), at_once.score(), rtol=1e-6)
-    assert stepwise.users_[-1] == "late"
-
-
 @pytest.mark.parametrize("n_features", [3, 40])
 def test_dense_features_are_used_on_the_device(n_features, monkeypatch):
     features = np.ones((7, n_features), np.float32)
-    model = ContentBased().fit(train_of(), features=features)
+    model = ContentBased().fit(train_of(), item_features=features)
     monkeypatch.setattr(base, "resolve_device", lambda _: torch.device("meta"))
     assert model._score(np.array([0, 1])).device.type == "meta"
-    assert model._placed(model.features_).device.type == "meta"
+    assert model._place(model.features_).device.type == "meta"
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         ({}, "needs either the items' texts or their features"),
-        ({"texts": TEXTS, "features": np.eye(7)}, "needs either"),
+        ({"texts": TEXTS, "item_features": np.eye(7)}, "needs either"),
         ({"texts": TEXTS[:3]}, "7 items but 3 texts"),
         ({"texts": [*TEXTS[:6], None]}, r"texts\[6\] is None"),
         ({"texts": ["a"] * 7}, "no word"),
         ({"texts": pd.Series(TEXTS, index=[f"item {i}" for i in range(1, 8)])}, "none for item 'item 0'"),
-        ({"features": np.eye(6)}, "7 items but 6 rows"),
-        ({"features": np.full((7, 2), np.nan)}, "finite"),
-        ({"features": [[1.0]] * 7}, "two-dimensional"),
-        ({"features": np.eye(7), "names": ["one"]}, "7 features but 1 names"),
-        ({"features": np.eye(7), "names": ["two\nlines", *"bcdefg"]}, "line break"),
+        ({"item_features": np.eye(6)}, r"one row for each of 7 items, got shape \(6, 6\)"),
+        ({"item_features": np.full((7, 2), np.nan)}, "finite"),
+        ({"item_features": np.ones(7)}, r"one row for each of 7 items, got shape \(7,\)"),
+        ({"item_features": [["red"]] * 7}, "finite numbers"),
+        ({"item_features": np.eye(7), "feature_names": ["one"]}, "7 features but 1 names"),
     ],
 )
 def test_bad_descriptions(arguments, message):
@@ -181,18 +148,8 @@ def test_bad_descriptions(arguments, message):
 def test_more_bad_input():
     with pytest.raises(ValueError, match="ngrams"):
         ContentBased(ngrams=0)
-    with pytest.raises(ValueError, match="scheme must be"):
-        ContentBased("ones")
+    with pytest.raises(ValueError, match="weighting must be"):
+        ContentBased(weighting="ones")
     model = ContentBased().fit(train_of(), texts=TEXTS)
-    with pytest.raises(ValueError, match="'item 3' is known already"):
-        model.add_items(["item 3"], texts=["wine"])
-    with pytest.raises(ValueError, match="give the new items' texts"):
-        model.add_items(["new"], features=np.ones((1, 3)))
     with pytest.raises(ValueError, match="by must be"):
         model.explain(0, 1, by="magic")
-    stranger = Interactions(csr_array(np.ones((1, 1), np.float32)), pd.Index(["user 0"]), pd.Index(["tea"]))
-    with pytest.raises(ValueError, match="'tea' has no description"):
-        model.partial_fit(stranger)
-    dense = ContentBased().fit(train_of(), features=np.eye(7))
-    with pytest.raises(ValueError, match="must have 7 columns, got 2"):
-        dense.add_items(["new"], features=np.ones((1, 2)))

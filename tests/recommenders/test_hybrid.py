@@ -4,28 +4,27 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
-import pandas as pd
 import pytest
+from builders import DAY, timed_interactions
 from scipy.sparse import csr_array
 
 from recsys_lib.data import Interactions
 from recsys_lib.recommenders.ease import EASE
 from recsys_lib.recommenders.hybrid import Hybrid, choose_weights
-from recsys_lib.recommenders.parts import standardise
+from recsys_lib.recommenders.parts import standardize
 from recsys_lib.recommenders.popularity import PersonalFrequency, Popularity, Trending
 from recsys_lib.recommenders.shared.base import Recommender
 from recsys_lib.recommenders.shared.holdout import hold_out_last, hold_out_random
 
-DAY = 86_400
 N_USERS, N_ITEMS = 40, 30
 
 
-@dataclass(eq=False)
+@dataclass(kw_only=True, eq=False)
 class Noise(Recommender):
     """Scores drawn at random: a part that deserves no weight."""
 
     seed: int = 0
-    _arrays: ClassVar[tuple[str, ...]] = ("noise_",)
+    _stored: ClassVar[tuple[str, ...]] = ("noise_",)
 
     def _fit(self, train):
         self.noise_ = np.random.default_rng(self.seed).random(train.matrix.shape).astype(np.float32)
@@ -44,17 +43,11 @@ def habits(seed=0, days=120):
             fashion = (day // 30 * 7 + rng.integers(4)) % N_ITEMS
             item = own[rng.integers(3)] if rng.random() < 0.7 else fashion
             rows.append((user, item, day * DAY + rng.integers(DAY)))
-    return as_interactions(rows)
-
-
-def as_interactions(rows):
-    frame = pd.DataFrame(rows, columns=["user", "item", "time"])
-    users, items = pd.RangeIndex(N_USERS), pd.RangeIndex(N_ITEMS)
-    return Interactions.from_frame(frame, "user", "item", time="time", users=users, items=items)
+    return timed_interactions(rows, N_USERS, N_ITEMS)
 
 
 def test_the_better_part_gets_the_weight():
-    model = Hybrid([Noise(), PersonalFrequency(), Noise(1)]).fit(habits())
+    model = Hybrid(parts=[Noise(), PersonalFrequency(), Noise(seed=1)]).fit(habits())
     assert model.weights_[1] > 0.6
     assert model.weights_.sum() == pytest.approx(1)
     alone, blend = model.held_out_ndcg_[:-1], model.held_out_ndcg_[-1]
@@ -100,10 +93,16 @@ def brute_force_ndcg(lists, relevant):
 
 def test_score_is_the_weighted_sum_by_hand():
     train = habits()
-    model = Hybrid([PersonalFrequency(30.0), EASE(5.0), Trending(7.0)]).fit(train)
+    model = Hybrid(
+        parts=[PersonalFrequency(half_life=30.0), EASE(regularization=5.0), Trending(half_life=7.0)]
+    ).fit(train)
     model.weights_ = np.array([0.5, 0.3, 0.2])
     expected = np.zeros((N_USERS, N_ITEMS))
-    for weight, part in zip(model.weights_, (PersonalFrequency(30.0), EASE(5.0), Trending(7.0)), strict=True):
+    for weight, part in zip(
+        model.weights_,
+        (PersonalFrequency(half_life=30.0), EASE(regularization=5.0), Trending(half_life=7.0)),
+        strict=True,
+    ):
         scores = part.fit(train).score().astype(float)
         for user in range(N_USERS):
             row = scores[user]
@@ -113,8 +112,8 @@ def test_score_is_the_weighted_sum_by_hand():
 
 
 def test_repeat_and_discovery_want_different_weights():
-    parts = [PersonalFrequency(prior=1e-9), Trending(7.0)]
-    everything, new = (Hybrid(parts, task).fit(habits()) for task in ("all", "discovery"))
+    parts = [PersonalFrequency(prior=1e-9), Trending(half_life=7.0)]
+    everything, new = (Hybrid(parts=parts, task=task).fit(habits()) for task in ("all", "discovery"))
     assert everything.weights_[0] > 0.5
     assert new.weights_[1] > 0.5
     assert new.held_out_ndcg_[1] > new.held_out_ndcg_[0]
@@ -124,10 +123,10 @@ def test_weights_do_not_depend_on_what_follows_train():
     """The fit holds out the last month of what it is given; a later month is not looked at."""
     train = habits(days=150)
     before = hold_out_last(train, 30).train
-    one = Hybrid([PersonalFrequency(), Trending()]).fit(before)
+    one = Hybrid(parts=[PersonalFrequency(), Trending()]).fit(before)
     other = habits(seed=0, days=150)
     other.events.loc[other.events["time"] > before.events["time"].max(), "item"] = 0
-    two = Hybrid([PersonalFrequency(), Trending()]).fit(hold_out_last(other, 30).train)
+    two = Hybrid(parts=[PersonalFrequency(), Trending()]).fit(hold_out_last(other, 30).train)
     np.testing.assert_array_equal(one.weights_, two.weights_)
     np.testing.assert_array_equal(one.held_out_ndcg_, two.held_out_ndcg_)
 
@@ -136,14 +135,14 @@ def test_parts_are_judged_without_the_future():
     """The model that is fitted while weights are chosen sees nothing of the held-out days."""
     newest = []
 
-    @dataclass(eq=False)
+    @dataclass(kw_only=True, eq=False)
     class Spy(PersonalFrequency):
         def _fit(self, train):
             newest.append(train.events["time"].max())
             super()._fit(train)
 
     train = habits()
-    Hybrid([Spy()], days=20.0).fit(train)
+    Hybrid(parts=[Spy()], days=20.0).fit(train)
     assert newest[0] <= train.events["time"].max() - 20 * DAY
     assert newest[1] == train.events["time"].max()
 
@@ -173,11 +172,11 @@ def test_hold_out_random_keeps_pairs_whole():
 
 def test_validation_decides_instead_of_train():
     train, later = hold_out_last(habits(), 30)
-    model = Hybrid([PersonalFrequency(), Noise()]).fit(train, later)
+    model = Hybrid(parts=[PersonalFrequency(), Noise()]).fit(train, validation=later)
     assert model.matrix_ is train.matrix
     assert model.weights_[0] > 0.6
     nonsense = Interactions(csr_array(Noise().fit(train).noise_ > 0.97, dtype=np.float32), *ids(train))
-    assert Hybrid([PersonalFrequency(), Noise()]).fit(train, nonsense).weights_[1] > 0.5
+    assert Hybrid(parts=[PersonalFrequency(), Noise()]).fit(train, validation=nonsense).weights_[1] > 0.5
 
 
 def ids(train):
@@ -185,16 +184,23 @@ def ids(train):
 
 
 def test_explanation_adds_up():
-    model = Hybrid([PersonalFrequency(), EASE(5.0), Trending()]).fit(habits())
+    model = Hybrid(parts=[PersonalFrequency(), EASE(regularization=5.0), Trending()]).fit(habits())
     reasons = model.explain(3, 4)
-    assert reasons["part"].tolist() == ["PersonalFrequency", "EASE", "Trending"]
+    by_part = {
+        type(part).__name__: weight * standardize(part.score(np.array([3])))[0, 4]
+        for weight, part in zip(model.weights_, model.parts_, strict=True)
+    }
+    assert reasons.set_index("part")["contribution"].to_dict() == pytest.approx(by_part)
+    assert set(by_part) == {"PersonalFrequency", "EASE", "Trending"}
     assert reasons["contribution"].sum() == pytest.approx(model.score()[3, 4], rel=1e-5)
     assert reasons["contribution"].abs().max() > 0.01
 
 
 @pytest.mark.parametrize("task", ["all", "discovery"])
 def test_saved_and_loaded(tmp_path, task):
-    model = Hybrid([PersonalFrequency(30.0), EASE(5.0)], task, days=25.0).fit(habits())
+    model = Hybrid(
+        parts=[PersonalFrequency(half_life=30.0), EASE(regularization=5.0)], task=task, days=25.0
+    ).fit(habits())
     model.save(tmp_path / "model")
     loaded = Hybrid.load(tmp_path / "model")
     np.testing.assert_array_equal(loaded.score(), model.score())
@@ -203,30 +209,33 @@ def test_saved_and_loaded(tmp_path, task):
     assert [type(part) for part in loaded.parts] == [PersonalFrequency, EASE]
     assert loaded.parts[0].half_life == 30.0
     again = loaded.fit(habits(seed=1))  # parts given back are unfitted models with their settings
-    np.testing.assert_array_equal(again.score(), Hybrid(model.parts, task, days=25.0).fit(habits(1)).score())
+    np.testing.assert_array_equal(
+        again.score(), Hybrid(parts=model.parts, task=task, days=25.0).fit(habits(1)).score()
+    )
 
 
 def test_partial_fit_is_passed_on():
     old, new = hold_out_last(habits(), 10)
-    model = Hybrid([PersonalFrequency(), Popularity()]).fit(old)
+    model = Hybrid(parts=[PersonalFrequency(), Popularity()]).fit(old)
     weights = model.weights_
     model.partial_fit(new)
     whole = habits()
     by_hand = [part.fit(whole).score() for part in (PersonalFrequency(), Popularity())]
-    expected = sum(w * standardise(scores) for w, scores in zip(weights, by_hand, strict=True))
+    expected = sum(w * standardize(scores) for w, scores in zip(weights, by_hand, strict=True))
     np.testing.assert_allclose(model.score(), expected, rtol=1e-4, atol=1e-4)
-    with pytest.raises(ValueError, match="Trending has no partial_fit"):
-        Hybrid([Trending()]).fit(old).partial_fit(new)
+    with pytest.raises(NotImplementedError, match="Trending has no partial_fit"):
+        Hybrid(parts=[Trending()]).fit(old).partial_fit(new)
 
 
 def test_given_parts_stay_unfitted():
     part = PersonalFrequency()
-    Hybrid([part]).fit(habits())
+    Hybrid(parts=[part]).fit(habits())
     assert not hasattr(part, "matrix_")
 
 
 def test_too_little_to_hold_out_gives_equal_weights():
-    model = Hybrid([PersonalFrequency(), Trending()]).fit(as_interactions([(0, 1, 0), (1, 2, 5)]))
+    train = timed_interactions([(0, 1, 0), (1, 2, 5)], N_USERS, N_ITEMS)
+    model = Hybrid(parts=[PersonalFrequency(), Trending()]).fit(train)
     np.testing.assert_array_equal(model.weights_, [0.5, 0.5])
     assert np.isnan(model.held_out_ndcg_).all()
 
@@ -237,7 +246,7 @@ def test_too_little_to_hold_out_gives_equal_weights():
         ({"parts": []}, "at least one recommender"),
         ({"parts": Popularity()}, "must be a sequence"),
         ({"parts": [Popularity(), "EASE"]}, r"parts\[1\] must be a recommender, got str"),
-        ({"parts": [Hybrid([Popularity()])]}, "made of parts itself"),
+        ({"parts": [Hybrid(parts=[Popularity()])]}, "made of parts itself"),
         ({"task": "repeat"}, "task must be one of"),
         ({"holdout": "future"}, "holdout must be one of"),
         ({"share": 1.0}, "share must lie between 0 and 1"),
@@ -253,10 +262,10 @@ def test_bad_data():
     train = habits()
     timeless = Interactions(train.matrix, train.users, train.items)
     with pytest.raises(ValueError, match="needs times of events"):
-        Hybrid([Popularity()]).fit(timeless)
-    assert Hybrid([Popularity()], holdout="random").fit(timeless).weights_.tolist() == [1.0]
+        Hybrid(parts=[Popularity()]).fit(timeless)
+    assert Hybrid(parts=[Popularity()], holdout="random").fit(timeless).weights_.tolist() == [1.0]
     other = Interactions(train.matrix, train.users + 1, train.items)
     with pytest.raises(ValueError, match="users and items of train"):
-        Hybrid([Popularity()]).fit(train, other)
+        Hybrid(parts=[Popularity()]).fit(train, validation=other)
     with pytest.raises(ValueError, match="not fitted"):
-        Hybrid([Popularity()]).recommend()
+        Hybrid(parts=[Popularity()]).recommend()

@@ -1,22 +1,23 @@
 """The ranker and what it stands on: trees against scikit-learn, habits against loops, no look ahead."""
 
 import numpy as np
-import pandas as pd
 import pytest
+from builders import DAY, timed_interactions
 from sklearn.ensemble import HistGradientBoostingClassifier
 
 from recsys_lib.data import Interactions
 from recsys_lib.metrics import ranking_metrics
 from recsys_lib.recommenders.ease import EASE
 from recsys_lib.recommenders.habits import Habits
+from recsys_lib.recommenders.parts import standardize
 from recsys_lib.recommenders.popularity import PersonalFrequency, Popularity, Trending
 from recsys_lib.recommenders.ranker import BoostedRanker
 from recsys_lib.recommenders.shared.holdout import hold_out_last
-from recsys_lib.recommenders.trees import apply_trees, contributions, fit_trees
+from recsys_lib.recommenders.trees import fit_trees
 
-DAY = 86_400
 N_USERS, N_ITEMS = 60, 40
-SETTINGS = {"n_trees": 12, "learning_rate": 0.2, "leaves": 6, "min_rows": 20, "seed": 0}
+GROUPS = {"kind": np.arange(N_ITEMS) % 3}
+SETTINGS = {"n_trees": 12, "learning_rate": 0.2, "leaves": 6, "min_rows": 200, "seed": 0}
 
 
 def purchases(seed=0, days=150):
@@ -29,23 +30,17 @@ def purchases(seed=0, days=150):
             once = rng.choice(np.arange(1, N_ITEMS, 2))
             item = rng.choice(regular) if rng.random() < 0.4 else once
             rows += [(user, item, day * DAY + rng.integers(DAY))] * (1 if item % 2 == 0 else 2)
-    return as_interactions(rows)
-
-
-def as_interactions(rows, n_users=N_USERS, n_items=N_ITEMS):
-    frame = pd.DataFrame(rows, columns=["user", "item", "time"])
-    users, items = pd.RangeIndex(n_users), pd.RangeIndex(n_items)
-    return Interactions.from_frame(frame, "user", "item", time="time", users=users, items=items)
+    return timed_interactions(rows, N_USERS, N_ITEMS)
 
 
 def ranker(**settings):
-    parts = [PersonalFrequency(), EASE(5.0), Trending()]
-    return BoostedRanker(parts, **{"candidates": [10, 5, 5], "trees": 10, "min_rows": 20, **settings})
+    parts = [PersonalFrequency(), EASE(regularization=5.0), Trending()]
+    return BoostedRanker(parts=parts, **{"candidates": [10, 5, 5], "trees": 10, "min_rows": 20, **settings})
 
 
 @pytest.fixture(scope="module")
 def fitted():
-    return ranker(days=25.0).fit(purchases(), {"kind": np.arange(N_ITEMS) % 3})
+    return ranker(days=25.0).fit(purchases(), item_groups=GROUPS)
 
 
 def table_with_gaps(seed=0):
@@ -63,14 +58,15 @@ def test_trees_score_as_scikit_learn_does():
         max_iter=12,
         learning_rate=0.2,
         max_leaf_nodes=6,
-        min_samples_leaf=20,
+        min_samples_leaf=200,
         max_bins=64,
         early_stopping=False,
         random_state=0,
     ).fit(columns, labels, sample_weight=weights)
     others, _, _ = table_with_gaps(seed=1)
-    np.testing.assert_allclose(apply_trees(trees, others), oracle.decision_function(others), atol=1e-5)
-    assert np.ptp(apply_trees(trees, others)) > 2
+    scores = trees.decision_function(others)
+    np.testing.assert_allclose(scores, oracle.decision_function(others), atol=1e-5)
+    assert np.ptp(scores) > 2
 
 
 def test_a_column_that_nobody_knows_is_no_obstacle():
@@ -78,17 +74,8 @@ def test_a_column_that_nobody_knows_is_no_obstacle():
     unknown = columns.copy()
     unknown[:, 4] = np.nan
     trees = fit_trees(unknown, labels, weights, **SETTINGS)
-    assert not (trees.column[trees.left != np.arange(len(trees.left))] == 4).any()
+    np.testing.assert_array_equal(trees.decision_function(unknown), trees.decision_function(columns))
     assert np.isnan(unknown[:, 4]).all()
-
-
-def test_contributions_add_up_to_the_score():
-    columns, labels, weights = table_with_gaps()
-    trees = fit_trees(columns, labels, weights, **SETTINGS)
-    for row in columns[:20]:
-        assert contributions(trees, row).sum() == pytest.approx(apply_trees(trees, row[None])[0], abs=1e-5)
-    credit = np.abs([contributions(trees, row)[:5] for row in columns[:200]]).mean(0)
-    assert min(credit[:2]) > 3 * max(credit[2:])  # the labels come from the first two
 
 
 def test_habits_of_a_pair_by_loops():
@@ -115,7 +102,7 @@ def test_habits_of_a_pair_by_loops():
 
 def test_habits_of_items_and_users_by_loops():
     train = purchases()
-    found = Habits(train, {"kind": np.arange(N_ITEMS) % 3}).columns(np.full(5, 7), np.arange(5))
+    found = Habits(train, GROUPS).columns(np.full(5, 7), np.arange(5))
     events, newest = train.events, train.events["time"].max()
     age = (newest - events["time"]) / DAY
     for item in range(5):
@@ -138,7 +125,7 @@ def test_habits_of_items_and_users_by_loops():
 
 
 def test_unknown_pairs_have_no_habits():
-    train = as_interactions([(0, 1, 0), (0, 1, 40 * DAY), (1, 2, 50 * DAY)], 3, 4)
+    train = timed_interactions([(0, 1, 0), (0, 1, 40 * DAY), (1, 2, 50 * DAY)], 3, 4)
     found = Habits(train).columns(np.array([0, 2]), np.array([3, 1]))
     assert np.isnan(found["last"]).all()
     assert np.isfinite(found["owners"]).all()
@@ -163,7 +150,7 @@ def test_nothing_of_the_future_is_used():
             super()._fit(train)
 
     train = purchases()
-    BoostedRanker([Spy()], [10], periods=2, trees=2).fit(train)
+    BoostedRanker(parts=[Spy()], candidates=[10], periods=2, trees=2).fit(train)
     newest = train.events["time"].max()
     assert seen[0] <= newest - 30 * DAY
     assert seen[1] <= seen[0] - 30 * DAY
@@ -201,13 +188,15 @@ def test_discovery_ranks_new_items_only():
     assert model.candidates_.nnz > N_USERS
 
 
-def test_explanation_adds_up(fitted):
-    user, item = 5, int(fitted.candidates_[[5]].indices[0])
-    reasons = fitted.explain(user, item)
-    assert reasons["contribution"].sum() == pytest.approx(fitted.score()[user, item], abs=1e-4)
-    assert {"base rate", "last", "kind_owned", "EASE_1"} <= set(reasons["reason"])
-    other = np.setdiff1d(np.arange(N_ITEMS), fitted.candidates_[[5]].indices)[0]
-    assert fitted.explain(user, other)["reason"].tolist() == ["no candidate"]
+def test_candidates_are_described_by_habits_groups_and_parts(fitted):
+    users, items, columns = fitted._describe(purchases(), fitted.parts_, GROUPS)
+    np.testing.assert_array_equal(users * N_ITEMS + items, np.flatnonzero(fitted.candidates_.toarray()))
+    habits = Habits(purchases(), GROUPS).columns(users, items)
+    assert {"last", "kind_owned"} <= set(habits)
+    parts = [standardize(part.score())[users, items] for part in fitted.parts_]
+    np.testing.assert_allclose(columns, np.column_stack([*habits.values(), *parts]), rtol=1e-5, atol=1e-6)
+    without = ranker(days=25.0).fit(purchases())
+    assert np.abs(without.score() - fitted.score()).max() > 0.01
 
 
 def test_saved_and_loaded(fitted, tmp_path):
@@ -216,8 +205,6 @@ def test_saved_and_loaded(fitted, tmp_path):
     np.testing.assert_array_equal(loaded.score(), fitted.score())
     assert loaded.days == 25.0
     assert [type(part) for part in loaded.parts] == [PersonalFrequency, EASE, Trending]
-    with pytest.raises(ValueError, match="fit it again"):
-        loaded.explain(5, int(fitted.candidates_[[5]].indices[0]))
 
 
 def test_same_seed_same_list():
@@ -228,8 +215,8 @@ def test_same_seed_same_list():
 
 
 def test_too_short_a_train_ranks_as_the_first_part():
-    train = as_interactions([(0, 1, 0), (0, 1, 5), (1, 2, 9), (0, 3, 9)], 2, 4)
-    model = BoostedRanker([PersonalFrequency()], [2]).fit(train)
+    train = timed_interactions([(0, 1, 0), (0, 1, 5), (1, 2, 9), (0, 3, 9)], 2, 4)
+    model = BoostedRanker(parts=[PersonalFrequency()], candidates=[2]).fit(train)
     first = PersonalFrequency().fit(train)
     np.testing.assert_array_equal(model.recommend(k=3).ids, first.recommend(k=3).ids)
 
@@ -241,8 +228,8 @@ def test_too_short_a_train_ranks_as_the_first_part():
         ({"candidates": [0, 0, 0]}, "one of them above 0"),
         ({"task": "both"}, "task must be one of"),
         ({"leaves": 1}, "leaves must be at least 2"),
-        ({"negatives": 0.0}, "negatives must be above 0"),
-        ({"trees": 0}, "trees must be a number above 0"),
+        ({"negatives": 0.0}, "negatives must be a number above 0"),
+        ({"trees": 0}, "trees must be a whole number of at least 1"),
     ],
 )
 def test_bad_settings(settings, message):
@@ -255,7 +242,7 @@ def test_bad_data():
     with pytest.raises(ValueError, match="needs times of events"):
         ranker().fit(Interactions(train.matrix, train.users, train.items))
     with pytest.raises(ValueError, match=r"groups\['kind'\] must hold an integer"):
-        ranker().fit(train, {"kind": np.arange(3)})
+        ranker().fit(train, item_groups={"kind": np.arange(3)})
     with pytest.raises(ValueError, match="not fitted"):
         ranker().recommend()
     assert Popularity().fit(train).score().shape == (N_USERS, N_ITEMS)

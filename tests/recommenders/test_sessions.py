@@ -1,8 +1,8 @@
 """SessionEASE against loops, ridge regression's closed form and EASE; Trending against a loop."""
 
 import numpy as np
-import pandas as pd
 import pytest
+from builders import timed_interactions
 
 from recsys_lib.data import Interactions
 from recsys_lib.recommenders.ease import EASE
@@ -18,9 +18,8 @@ def sittings(seed=0):
     users, items = np.nonzero(
         (rng.random((N_USERS, N_ITEMS)) < 0.4) | (np.arange(N_USERS)[:, None] % N_ITEMS == np.arange(N_ITEMS))
     )
-    frame = pd.DataFrame({"user": users, "item": items, "time": rng.integers(0, 3600, len(users))})
-    ids = pd.RangeIndex(N_USERS), pd.RangeIndex(N_ITEMS)
-    return Interactions.from_frame(frame, "user", "item", time="time", users=ids[0], items=ids[1])
+    rows = np.column_stack([users, items, rng.integers(0, 3600, len(users))])
+    return timed_interactions(rows, N_USERS, N_ITEMS)
 
 
 def gram_by_loops(train, share, scale):
@@ -38,26 +37,43 @@ def test_close_pairs_by_loops():
     np.testing.assert_allclose(close_pairs(train, train.matrix, 300.0), gram_by_loops(train, 1, 300.0))
 
 
-@pytest.mark.parametrize("share", [0.5, 1.0])
-def test_scores_by_the_formula(share):
-    train = sittings()
+def weights_by_formula(train, share):
     inverse = np.linalg.inv(gram_by_loops(train, share, 300.0) + 3 * np.eye(N_ITEMS))
     weights = -inverse / np.diag(inverse)
     np.fill_diagonal(weights, 0)
-    model = SessionEASE(3.0, share, 300.0).fit(train)
+    return weights
+
+
+@pytest.mark.parametrize("share", [0.5, 1.0])
+def test_scores_by_the_formula(share):
+    train = sittings()
+    weights = weights_by_formula(train, share)
+    model = SessionEASE(regularization=3.0, share=share, scale=300.0).fit(train)
     np.testing.assert_allclose(model.score(), train.matrix.toarray() @ weights, rtol=1e-4, atol=1e-5)
-    assert np.abs(model.score() - EASE(3.0, "binary").fit(train).score()).max() > 0.1
+    assert np.abs(model.score() - EASE(regularization=3.0, weighting="binary").fit(train).score()).max() > 0.1
+
+
+def test_similar_items_have_the_largest_weights():
+    train = sittings()
+    weights = weights_by_formula(train, 0.5)
+    np.fill_diagonal(weights, -np.inf)
+    best = SessionEASE(regularization=3.0).fit(train).similar(np.array([4, 7]), k=3)
+    np.testing.assert_array_equal(best.ids, np.argsort(-weights[[4, 7]], axis=1)[:, :3])
+    np.testing.assert_allclose(best.scores, -np.sort(-weights[[4, 7]], axis=1)[:, :3], rtol=1e-4)
 
 
 def test_without_a_share_it_is_ease():
     train = sittings()
     np.testing.assert_allclose(
-        SessionEASE(3.0, 0.0).fit(train).score(), EASE(3.0, "binary").fit(train).score(), rtol=1e-4, atol=1e-5
+        SessionEASE(regularization=3.0, share=0.0).fit(train).score(),
+        EASE(regularization=3.0, weighting="binary").fit(train).score(),
+        rtol=1e-4,
+        atol=1e-5,
     )
 
 
 def test_session_explanation_adds_up_and_model_is_stored(tmp_path):
-    model = SessionEASE(3.0).fit(sittings())
+    model = SessionEASE(regularization=3.0).fit(sittings())
     assert model.explain(2, 5)["contribution"].sum() == pytest.approx(model.score()[2, 5], rel=1e-4)
     model.save(tmp_path)
     np.testing.assert_array_equal(SessionEASE.load(tmp_path).score(), model.score())
@@ -68,7 +84,7 @@ def test_session_explanation_adds_up_and_model_is_stored(tmp_path):
     [
         ({"share": 1.5}, "share must lie between 0 and 1"),
         ({"scale": 0.0}, "scale must be a number above 0"),
-        ({"scheme": "cube"}, "scheme must be one of"),
+        ({"weighting": "cube"}, "weighting must be one of"),
     ],
 )
 def test_bad_settings(settings, message):
@@ -89,6 +105,6 @@ def test_trending_by_loops():
     for item in range(N_ITEMS):
         for time in events.loc[events["item"] == item].groupby("user")["time"].max():
             expected[item] += 0.5 ** ((newest - time) / 86_400 / 0.01)
-    found = Trending(0.01, 0.05).fit(train).score()
+    found = Trending(half_life=0.01, floor=0.05).fit(train).score()
     np.testing.assert_allclose(found, np.tile(np.log(expected + 0.05), (N_USERS, 1)), rtol=1e-4, atol=1e-5)
     assert np.ptp(found[0]) > 0.5

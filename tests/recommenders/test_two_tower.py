@@ -4,28 +4,21 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from builders import as_interactions, two_tastes
 from scipy.sparse import csr_array
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from recsys_lib.data import Interactions
-from recsys_lib.recommenders.towers import Histories, Towers, asked_for, hide, sampled_softmax
+from recsys_lib.recommenders.towers import (
+    Histories,
+    Towers,
+    mask_histories,
+    sampled_softmax,
+    sampling_frequencies,
+)
 from recsys_lib.recommenders.two_tower import TwoTower
 
 SETTINGS = {"factors": 6, "epochs": 30, "progress": False}
 HOST = torch.device("cpu")
-
-
-def of(dense, users=None, items=None):
-    matrix = csr_array(np.asarray(dense, np.float32))
-    users = pd.RangeIndex(matrix.shape[0]) if users is None else pd.Index(users)
-    return Interactions(matrix, users, pd.RangeIndex(matrix.shape[1]) if items is None else pd.Index(items))
-
-
-def two_tastes(size=12):
-    """Users and items of the same parity belong together; the diagonal is withheld."""
-    dense = (np.add.outer(np.arange(size), np.arange(size)) % 2 == 0).astype(np.float32)
-    np.fill_diagonal(dense, 0)
-    return of(dense)
 
 
 def random_weights(n_users=9, n_items=7, seed=0):
@@ -82,7 +75,7 @@ def test_what_is_asked_for_is_hidden_and_drawn_by_weight():
     weights, generator = random_weights(), np.random.default_rng(0)
     dense, drawn, entries = weights.toarray(), np.zeros(weights.shape), 0
     for _ in range(1000):
-        shown, asked = hide(weights, np.arange(9), 4, generator, HOST)
+        shown, asked = mask_histories(weights, np.arange(9), 4, generator, HOST)
         starts = np.append(shown.starts.numpy(), len(shown.items))
         asked = asked.numpy().reshape(9, 4)
         entries += len(shown.items)
@@ -93,7 +86,7 @@ def test_what_is_asked_for_is_hidden_and_drawn_by_weight():
             assert (dense[user, asked[user]] > 0).all()
             np.add.at(drawn[user], asked[user], 1)
     assert 0.3 < entries / (1000 * weights.nnz) < 0.5  # half is hidden, and at least one
-    np.testing.assert_allclose(drawn.sum(0) / drawn.sum(), asked_for(weights), atol=0.06)
+    np.testing.assert_allclose(drawn.sum(0) / drawn.sum(), sampling_frequencies(weights), atol=0.06)
     shares = dense / dense.sum(1, keepdims=True)
     assert np.corrcoef(drawn.ravel(), shares.ravel())[0, 1] > 0.9
 
@@ -101,16 +94,18 @@ def test_what_is_asked_for_is_hidden_and_drawn_by_weight():
 def test_frequencies_are_means_of_shares():
     weights = random_weights()
     dense = weights.toarray()
-    np.testing.assert_allclose(asked_for(weights), (dense / dense.sum(1, keepdims=True)).mean(0), rtol=1e-6)
+    np.testing.assert_allclose(
+        sampling_frequencies(weights), (dense / dense.sum(1, keepdims=True)).mean(0), rtol=1e-6
+    )
 
 
 @pytest.mark.parametrize("cosine", [False, True])
 def test_vectors_are_what_the_formulas_say(cosine):
     generator = np.random.default_rng(0)
-    train = of(generator.integers(0, 4, (10, 8)) * (generator.random((10, 8)) < 0.6))
+    train = as_interactions(generator.integers(0, 4, (10, 8)) * (generator.random((10, 8)) < 0.6))
     features = generator.normal(size=(8, 3))
-    settings = {"cosine": cosine, "temperature": 0.5, "user_ids": True, "scheme": "count", **SETTINGS}
-    model = TwoTower(**settings).fit(train, features)
+    settings = {"cosine": cosine, "temperature": 0.5, "user_ids": True, "weighting": "count", **SETTINGS}
+    model = TwoTower(**settings).fit(train, item_features=features)
     towers = Towers(*(part.numpy().astype(np.float64) for part in model.towers_))
     history = train.matrix.toarray()
     for user in np.flatnonzero(history.any(1)):
@@ -129,7 +124,9 @@ def test_vectors_are_what_the_formulas_say(cosine):
 
 def test_sparse_and_dense_features_give_the_same():
     features = np.random.default_rng(0).random((12, 4)) * (np.random.default_rng(1).random((12, 4)) < 0.5)
-    one, other = (TwoTower(**SETTINGS).fit(two_tastes(), form) for form in (features, csr_array(features)))
+    one, other = (
+        TwoTower(**SETTINGS).fit(two_tastes(), item_features=form) for form in (features, csr_array(features))
+    )
     np.testing.assert_allclose(one.score(), other.score(), rtol=1e-2, atol=1e-3)
 
 
@@ -143,11 +140,11 @@ def test_an_item_without_history_is_placed_by_its_features():
     dense = np.zeros((12, 14), np.float32)
     dense[:, :12] = two_tastes().matrix.toarray()
     features = np.eye(2)[np.arange(14) % 2]
-    model = TwoTower(**SETTINGS).fit(of(dense), features)
+    model = TwoTower(**SETTINGS).fit(as_interactions(dense), item_features=features)
     scores = model.score()
     assert (scores[::2, 12] > scores[::2, 13] + 0.5).all()
     assert (scores[1::2, 13] > scores[1::2, 12] + 0.5).all()
-    blind = TwoTower(**SETTINGS).fit(of(dense)).score()
+    blind = TwoTower(**SETTINGS).fit(as_interactions(dense)).score()
     np.testing.assert_allclose(blind[:, 12], blind[:, 13], atol=1e-6)  # nothing to tell them apart by
 
 
@@ -159,23 +156,6 @@ def test_a_new_user_needs_only_a_history():
     assert set(np.argsort(-model.fold_in(csr_array(odd))[0])[:6]) == {1, 3, 5, 7, 9, 11}
     with pytest.raises(ValueError, match="one column for each of 12 items"):
         model.fold_in(csr_array((1, 11)))
-
-
-@pytest.mark.parametrize("epochs", [0, 3])
-def test_new_interactions(epochs):
-    model = TwoTower(**SETTINGS).fit(two_tastes(), np.eye(2)[np.arange(12) % 2])
-    before = model.tower_items_.clone()
-    new = np.zeros((2, 2), np.float32)
-    new[0] = 1  # a new user has items 3 and 40, of which 40 is new
-    new[1, 0] = 1
-    model.partial_fit(of(new, [77, 5], [3, 40]), features=np.eye(2)[[1, 1]], epochs=epochs)
-    assert model.users_[12] == 77
-    assert model.items_[12] == 40
-    best = model.recommend(np.array([12]), k=5).ids[0]
-    assert set(best) == {1, 5, 7, 9, 11}
-    assert torch.equal(model.tower_items_[:12], before) == (epochs == 0)
-    with pytest.raises(ValueError, match="fitted with 2 features per item, the new items have 0"):
-        model.partial_fit(of([[1]], [3], [41]))
 
 
 def test_reasons_add_up(fitted):
@@ -230,19 +210,26 @@ def test_a_step_stays_on_its_device(sparse):
     [
         (np.zeros((11, 2)), "one row for each of 12 items, got shape"),
         (np.zeros(12), "one row for each of 12 items, got shape"),
-        (np.full((12, 1), np.nan), "NaN or infinite"),
+        (np.full((12, 1), np.nan), "item_features must be finite"),
     ],
 )
 def test_features_that_do_not_fit(features, message):
     with pytest.raises(ValueError, match=message):
-        TwoTower(**SETTINGS).fit(two_tastes(), features)
+        TwoTower(**SETTINGS).fit(two_tastes(), item_features=features)
 
 
-@pytest.mark.parametrize("name", ["factors", "epochs", "learning_rate", "temperature", "positives"])
+@pytest.mark.parametrize(
+    ("names", "what"),
+    [
+        (["factors", "epochs", "positives", "batch_users"], "whole number of at least 1"),
+        (["learning_rate", "temperature"], "number above 0"),
+    ],
+)
 @pytest.mark.parametrize("value", [0, -1, np.nan])
-def test_settings_that_mean_nothing(name, value):
-    with pytest.raises(ValueError, match=f"{name} must be a number above 0"):
-        TwoTower(**{name: value})
+def test_settings_that_mean_nothing(names, what, value):
+    for name in names:
+        with pytest.raises(ValueError, match=f"{name} must be a {what}"):
+            TwoTower(**{name: value})
 
 
 def test_more_that_means_nothing():
@@ -251,4 +238,4 @@ def test_more_that_means_nothing():
     nothing = two_tastes()
     nothing.matrix.data[:] = 0
     with pytest.raises(ValueError, match="all values are 0"):
-        TwoTower(scheme="count", **SETTINGS).fit(nothing)
+        TwoTower(weighting="count", **SETTINGS).fit(nothing)

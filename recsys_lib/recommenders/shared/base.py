@@ -1,31 +1,61 @@
-"""What all recommenders share: checks, ranking through the scoring core, unknown users, storage.
+"""What all recommenders share: the contract, its checks, ranking through the scoring core, storage.
 
-One level of inheritance and no more: a recommender is a dataclass of its hyper-parameters that says how to
-fit (`_fit`) and how to score known users: by `_factors` where scores are products of factors, else by
-`_score`. Fitted attributes end in an underscore.
+One level of inheritance and no more. A model is a dataclass of its hyper-parameters; fitted attributes end in
+an underscore. To write one, say
+
+- how to fit: `_fit`; and what of it is stored: `_stored`;
+- how to score known users: `_factors` where scores are products of factors, else `_score`;
+- where the model can: `_similar`, `_explain`, `_fold_in`, `_partial_fit`, two to six lines each; where it
+  cannot, why not: one sentence in `_cannot`.
+
+The public methods check what they are given and build the answers.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, NoReturn, Self
 
 import numpy as np
 import pandas as pd
 import torch
-from scipy.sparse import coo_array, csr_array
+from scipy.sparse import csr_array
 from sklearn.exceptions import NotFittedError
 
 from recsys_lib.data import Interactions
+from recsys_lib.data.interactions import names_of
 from recsys_lib.recommenders.shared import storage
-from recsys_lib.recommenders.shared.arrays import Array, check_positions, on_host
+from recsys_lib.recommenders.shared.answers import largest_first, unit_rows
+from recsys_lib.recommenders.shared.arrays import Array, place
+from recsys_lib.recommenders.shared.checks import (
+    check_histories,
+    check_interactions,
+    check_item_features,
+    check_k,
+    check_positions,
+)
+from recsys_lib.recommenders.shared.history import merge
+from recsys_lib.recommenders.shared.products import user_counts
 from recsys_lib.scoring import TopK, top_k, top_k_blocks
+from recsys_lib.scoring.checks import resolve_device
+
+_CANNOT = {
+    "similar": "it does not compare items",
+    "explain": "its scores do not come apart into reasons",
+    "fold_in": "a user has to be in train",
+    "partial_fit": "fit on old and new interactions together instead",
+}
 
 
 @dataclass(kw_only=True, eq=False)
 class Recommender:
-    """Fit on interactions, recommend by position: user 3 is row 3 of the matrix it was fitted on.
+    """Fit on interactions, recommend by position: user 3 is row 3 of the matrix of the fit.
+
+    `similar`, `explain`, `fold_in` and `partial_fit` raise a NotImplementedError where a model cannot; the
+    message says why. Before `fit`, everything raises `sklearn.exceptions.NotFittedError`, a ValueError.
 
     Parameters
     ----------
@@ -39,43 +69,49 @@ class Recommender:
         What it was fitted on: it says what every user has seen.
     users_, items_ : pandas.Index
         Ids of its rows and columns.
+    parts_ : sequence of Recommender
+        Fitted; empty unless the model is made of others.
     """
 
     device: str = "cpu"
 
-    # Names of the fitted arrays of the class (NumPy, torch or csr_array), which `save` stores.
-    _arrays: ClassVar[tuple[str, ...]] = ()
+    # Names of the fitted attributes that `save` stores, besides ids and matrix.
+    _stored: ClassVar[tuple[str, ...]] = ()
+    # Why a capability is missing, one sentence each, where _CANNOT says too little.
+    _cannot: ClassVar[Mapping[str, str]] = {}
+    # Classes of those stored attributes that are named tuples of tensors.
+    _tuples: ClassVar[Mapping[str, type]] = {}
+    # Whether `fit` learns from features of items.
+    _takes_features: ClassVar[bool] = False
+    parts_: ClassVar[Sequence[Recommender]] = ()
 
-    def fit(self, train: Interactions) -> Self:
-        """Learn from interactions, which stay as they are.
+    def fit(self, train: Interactions, *, item_features: csr_array | np.ndarray | None = None) -> Self:
+        """Learn from interactions, and from what is known about the items where the model can.
+
+        All or nothing: if anything is refused, or on Ctrl-C, the model stays as it was.
 
         Parameters
         ----------
         train : Interactions
-            With non-negative, finite values.
-
-        Returns
-        -------
-        Self
-
-        Raises
-        ------
-        ValueError
-            If there is no interaction, or a value is negative, NaN or infinite.
+            With non-negative, finite values. It stays as it is.
+        item_features : csr_array or np.ndarray, shape (n_items, n_features), optional
+            Finite numbers that describe the items: indicators of categories, embeddings of texts. Refused by
+            models that learn nothing from them.
         """
-        return self._fit_or_restore(train)
+        return self._fit_whole(train, item_features)
 
-    def _fit_or_restore(self, train: Interactions, **given: Any) -> Self:
-        """Fit on checked interactions and what the class's own `fit` takes besides; all or nothing."""
-        check_interactions(train)
-        before = vars(self).copy()
-        try:
-            self._remember(train)
-            self._fit(train, **given)
-        except BaseException:  # Ctrl-C, too: the model that was there stays whole
-            vars(self).clear()
-            vars(self).update(before)
-            raise
+    def partial_fit(self, new: Interactions) -> Self:
+        """Take in new interactions; users and items not seen before are appended.
+
+        What else changes is said by the class. All or nothing, as in `fit`. With a half-life, `new` needs
+        times, none of them before the newest that is known.
+        """
+        self._check_fitted()
+        check_interactions(new)
+        with self._unchanged_on_error():
+            merged = merge(self.matrix_, self.users_, self.items_, new)
+            self._partial_fit(new, merged)
+            self._set_train(merged)
         return self
 
     def score(self, users: np.ndarray | None = None) -> Array:
@@ -91,21 +127,9 @@ class Recommender:
         float32 array, shape (n, n_items)
             Higher is better; only the order within a row means something. An unknown user, or one without
             history, gets the popularity of the items.
-
-        Raises
-        ------
-        ValueError
-            If a position is out of range. `sklearn.exceptions.NotFittedError` (a ValueError) before `fit`.
         """
         users, known = self._positions(users)
-        scores = np.empty((len(users), self.matrix_.shape[1]), np.float32)
-        scores[~known] = self._popularity()
-        if self._device().type == "cpu":
-            scores[known] = on_host(self._score(users[known]))
-            return scores
-        placed = torch.from_numpy(scores).to(self._device())
-        placed[torch.from_numpy(known).to(placed.device)] = self._to_device(self._score(users[known]))
-        return placed
+        return self._complete(self._score(users[known]), known)
 
     def recommend(self, users: np.ndarray | None = None, k: int = 10, exclude_seen: bool = True) -> TopK:
         """List the k best items of some users.
@@ -123,47 +147,90 @@ class Recommender:
         Returns
         -------
         TopK
-            `ids` (positions of items) and `scores`, shape (n, k); equal scores in ascending order of ids.
-
-        Raises
-        ------
-        ValueError
-            If k or a position is out of range. `sklearn.exceptions.NotFittedError` before `fit`.
+            `ids` (positions of items; `names` turns them into ids) and `scores`, shape (n, k); equal scores
+            in ascending order of positions.
         """
         users, known = self._positions(users)
-        n_items = self.matrix_.shape[1]
-        if not 1 <= k <= n_items:
-            raise ValueError(f"k must be between 1 and the number of items, {n_items}; got {k}")
+        check_k(k, len(self.items_))
         seen = self.matrix_[users[known]] if exclude_seen else None
         if known.all():
             return self._rank(users, k, seen)
-        # Who has no history has seen nothing: one list serves all of them.
-        popular = top_k_blocks(lambda _: self._to_device(self._popularity()[None, :]), 1, n_items, k)
-        ids, scores = popular.ids.repeat(len(users), 0), popular.scores.repeat(len(users), 0)
-        if isinstance(ids, torch.Tensor):
-            ids, scores = (
-                popular.ids.expand(len(users), k).clone(),
-                popular.scores.expand(len(users), k).clone(),
-            )
-            known = torch.from_numpy(known).to(ids.device)
+        # A user without history has seen nothing: one list serves all of them.
+        popular = top_k_blocks(lambda _: self._place(self._popularity()[None, :]), 1, len(self.items_), k)
+        first = self._place(np.zeros(len(users), np.int64))
+        ids, scores = popular.ids[first], popular.scores[first]
         if known.any():
-            best = self._rank(users[on_host(known)], k, seen)
-            ids[known], scores[known] = best.ids, best.scores
+            best, rows = self._rank(users[known], k, seen), self._place(np.flatnonzero(known))
+            ids[rows], scores[rows] = best.ids, best.scores
         return TopK(ids, scores)
 
-    def save(self, folder: str | Path) -> None:
-        """Store the fitted model as safetensors and JSON; a model that was there is replaced as a whole.
+    def fold_in(self, histories: csr_array) -> Array:
+        """Score every item for users who were not there when the model was fitted.
 
-        Raises
-        ------
-        ValueError
-            `sklearn.exceptions.NotFittedError` before `fit`.
+        Parameters
+        ----------
+        histories : csr_array, shape (n, n_items)
+            Values as in `Interactions.matrix`; the model weighs them as in `fit`. With a half-life they must
+            have faded already: ``weigh(…, "count", half_life)``, or "binary" for a model that weighs so.
+
+        Returns
+        -------
+        float32 array, shape (n, n_items)
+            As `score`: a user of the fit gets the same scores, an empty history the popularity of the items.
         """
         self._check_fitted()
-        arrays = {name: getattr(self, name) for name in ("matrix_", *self._arrays)}
-        storage.save_model(
-            folder, type(self).__name__, storage.settings_of(self), arrays, self.users_, self.items_
-        )
+        histories = check_histories(histories, len(self.items_))
+        known = np.diff(histories.indptr) > 0
+        return self._complete(self._fold_in(histories[np.flatnonzero(known)]), known)
+
+    def similar(self, items: np.ndarray, k: int = 10) -> TopK:
+        """List the k items most similar to each of some items.
+
+        Parameters
+        ----------
+        items : integer array, shape (n,)
+            Positions.
+        k : int
+
+        Returns
+        -------
+        TopK
+            Shape (n, k), most similar first, without the item itself. What the scores measure is said by the
+            class. Where nothing is left, the list ends in id −1 and score −inf.
+        """
+        self._check_fitted()
+        check_k(k, len(self.items_))
+        items = check_positions("items", items, len(self.items_))
+        return self._similar(items, k, unit_rows(items, len(self.items_)))
+
+    def explain(self, user: int, item: int, n: int | None = None) -> pd.DataFrame:
+        """Split a score into its reasons.
+
+        Parameters
+        ----------
+        user, item : int
+            Positions; of a user with a history.
+        n : int, optional
+            Only the n largest contributions. Default: all; they add up to the score.
+
+        Returns
+        -------
+        pandas.DataFrame
+            Largest contribution first. Columns: what the reason is (`item` or `user`: a position; `part`,
+            `reason`), and `contribution`.
+        """
+        self._check_fitted()
+        return largest_first(self._explain(*self._check_pair(user, item)), n)
+
+    def names(self, positions: Array) -> np.ndarray:
+        """Return the ids of items at positions, such as `recommend(…).ids`: same shape, None at −1."""
+        self._check_fitted()
+        return names_of(self.items_, positions)
+
+    def save(self, folder: str | Path) -> None:
+        """Store the fitted model as safetensors and JSON; a model that was there is replaced as a whole."""
+        self._check_fitted()
+        storage.save_model(self, folder)
 
     @classmethod
     def load(cls, folder: str | Path, device: str = "cpu") -> Self:
@@ -174,30 +241,15 @@ class Recommender:
         FileNotFoundError
             If there is no model in the folder.
         ValueError
-            If it is damaged, of another version, or of another class.
+            If it is damaged, of another version, of another class, or made of a class that was not imported.
         """
-        stored = storage.load_model(folder, cls.__name__)
-        return cls._restored(stored, stored.settings, device)
+        resolve_device(device)  # a device that is not here is no damage of the file
+        return storage.load_model(cls, folder, device, Recommender)
 
-    @classmethod
-    def _restored(cls, stored: storage.StoredModel, settings: dict[str, Any], device: str) -> Self:
-        """Build a model from its hyper-parameters and stored arrays, which must belong together."""
-        names = {field.name for field in fields(cls) if field.init}
-        wrong = sorted(set(settings) - names) or sorted({"matrix_", *cls._arrays} - set(stored.arrays))
-        if wrong:
-            raise ValueError(f"the stored model is damaged at {wrong[0]!r}. Save it again")
-        if stored.arrays["matrix_"].shape != (len(stored.users), len(stored.items)):
-            raise ValueError(
-                "the stored model is damaged: its ids are not those of its matrix. Save it again"
-            )
-        model = cls(**settings, device=device)
-        model.users_, model.items_ = stored.users, stored.items
-        for name in ("matrix_", *cls._arrays):
-            value = stored.arrays[name]
-            setattr(model, name, value.to(model._device()) if isinstance(value, torch.Tensor) else value)
-        return model
+    # What a model says for itself:
 
     def _fit(self, train: Interactions) -> None:
+        """Learn; `train` is checked. A model that takes features has a second argument, `item_features`."""
         raise NotImplementedError
 
     def _factors(self, users: np.ndarray) -> tuple[Array, Array] | None:
@@ -205,123 +257,102 @@ class Recommender:
         return None
 
     def _score(self, users: np.ndarray) -> Array:
-        """Scores of known users with a history, shape (n, n_items)."""
+        """Scores of known users with a history, float32, shape (n, n_items)."""
         factors = self._factors(users)
         if factors is None:
             raise NotImplementedError
         return factors[0] @ factors[1].T
+
+    def _fold_in(self, histories: csr_array) -> Array:
+        """Scores of users with these histories, none of them empty."""
+        self._refuse("fold_in")
+
+    def _similar(self, items: np.ndarray, k: int, themselves: csr_array) -> TopK:
+        """Rank similar items; `themselves`, shape (n, n_items), is what to exclude."""
+        self._refuse("similar")
+
+    def _explain(self, users: np.ndarray, item: int) -> dict[str, Any]:
+        """Columns of the table of reasons, `contribution` the last; `users` holds one position."""
+        self._refuse("explain")
+
+    def _partial_fit(self, new: Interactions, merged: Interactions) -> None:
+        """Take in `new`; `merged` holds old and new together, and is what `matrix_` is going to be."""
+        self._refuse("partial_fit")
+
+    def _popularity(self) -> np.ndarray:
+        return user_counts(self.matrix_).astype(np.float32)
+
+    # What all models use:
+
+    def _fit_whole(self, train: Interactions, item_features: object = None, **given: Any) -> Self:
+        """Fit on checked interactions and what the class's own `fit` takes besides."""
+        check_interactions(train)
+        if item_features is not None:
+            if not self._takes_features:
+                raise ValueError(f"{type(self).__name__} learns nothing from item_features: leave them out")
+            given["item_features"] = check_item_features(item_features, train.n_items)
+        with self._unchanged_on_error():
+            self._set_train(train)
+            self._fit(train, **given)
+        return self
+
+    @contextmanager
+    def _unchanged_on_error(self) -> Iterator[None]:
+        """Put the attributes back if the block fails; a change replaces an attribute, never edits it."""
+        before = vars(self).copy()
+        try:
+            yield
+        except BaseException:  # Ctrl-C, too
+            vars(self).clear()
+            vars(self).update(before)
+            raise
+
+    def _set_train(self, train: Interactions) -> None:
+        self.matrix_, self.users_, self.items_ = train.matrix, train.users, train.items
+
+    def _complete(self, scores: Array, known: np.ndarray) -> Array:
+        """Scores of all rows: those given where something is known, popularity elsewhere."""
+        scores = self._place(scores)
+        if known.all():
+            return scores
+        every = np.empty((len(known), len(self.items_)), np.float32)
+        every[~known] = self._popularity()
+        every, rows = self._place(every), self._place(np.flatnonzero(known))
+        every[rows] = scores
+        return every
 
     def _rank(self, users: np.ndarray, k: int, seen: csr_array | None) -> TopK:
         """Rank by factors, or by blocks of scores where there are none."""
         factors = self._factors(users)
         if factors is not None:
             return top_k(*factors, k, exclude=seen)
-        return top_k_blocks(
-            lambda rows: self._to_device(self._score(users[rows])),
-            len(users),
-            self.matrix_.shape[1],
-            k,
-            exclude=seen,
-        )
-
-    def _remember(self, train: Interactions) -> None:
-        self.matrix_, self.users_, self.items_ = train.matrix, train.users, train.items
-
-    def _popularity(self) -> np.ndarray:
-        return user_counts(self.matrix_).astype(np.float32)
+        shape = len(users), len(self.items_)
+        return top_k_blocks(lambda rows: self._place(self._score(users[rows])), *shape, k, exclude=seen)
 
     def _device(self) -> torch.device:
         return resolve_device(self.device)
 
-    def _to_device(self, scores: Array) -> Array:
-        """Scores computed on the host go where the ranking happens; on the host nothing moves."""
-        if self._device().type == "cpu":
-            return scores
-        return torch.as_tensor(scores).to(self._device())
+    def _place(self, values: Array) -> Array:
+        return place(values, self._device())
+
+    def _refuse(self, what: str) -> NoReturn:
+        why = self._cannot.get(what, _CANNOT[what])
+        raise NotImplementedError(f"{type(self).__name__} has no {what}: {why}")
 
     def _check_fitted(self) -> None:
         if not hasattr(self, "matrix_"):
             raise NotFittedError(f"this {type(self).__name__} is not fitted yet: call fit(train) first")
 
+    def _check_pair(self, user: int, item: int) -> tuple[np.ndarray, int]:
+        """Check a user with a history, returned as an array of one position, and an item."""
+        users = check_positions("user", [user], len(self.users_))
+        if self.matrix_.indptr[user] == self.matrix_.indptr[user + 1]:
+            raise ValueError(f"user {user} has no history to explain a score by")
+        return users, int(check_positions("item", [item], len(self.items_))[0])
+
     def _positions(self, users: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
-        """Checked positions, and which of them are users with a history."""
+        """Return checked positions, and which of them are users with a history."""
         self._check_fitted()
-        n_users = self.matrix_.shape[0]
-        if users is None:
-            positions = np.arange(n_users)
-        else:
-            positions = check_positions("users", users, n_users, unknown=True)
+        every = np.arange(len(self.users_))
+        positions = every if users is None else check_positions("users", users, len(every), unknown=True)
         return positions, (positions >= 0) & (np.diff(self.matrix_.indptr)[positions] > 0)
-
-
-def check_interactions(train: Interactions) -> None:
-    """Raise a ValueError where nothing can be learnt from `train`, or a value is not a finite number ≥ 0."""
-    if not isinstance(train, Interactions):
-        raise ValueError(f"train must be Interactions (see recsys_lib.data), got {type(train).__name__}")
-    if train.matrix.nnz == 0:
-        raise ValueError(f"no interaction to learn from: the matrix of shape {train.matrix.shape} is empty")
-    bad = ~(train.matrix.data >= 0) | np.isinf(train.matrix.data)
-    if bad.any():
-        raise ValueError(f"values must be finite and not negative; {first_pair(train.matrix, bad)}")
-
-
-def first_pair(matrix: csr_array, chosen: np.ndarray) -> str:
-    """Name the first chosen one of the stored values and where it stands, for a message."""
-    place = int(np.argmax(chosen))
-    row = int(np.searchsorted(matrix.indptr, place, side="right")) - 1
-    return f"user {row} and item {matrix.indices[place]} have {matrix.data[place]:g}"
-
-
-def user_counts(matrix: csr_array) -> np.ndarray:
-    """Number of users with each item, shape (n_items,)."""
-    return np.bincount(matrix.indices, minlength=matrix.shape[1])
-
-
-def merge(old: csr_array, users: pd.Index, items: pd.Index, new: Interactions) -> Interactions:
-    """Add new interactions to old ones; users and items not seen before are appended in their order.
-
-    Parameters
-    ----------
-    old : csr_array, shape (len(users), len(items))
-    users, items : pandas.Index
-    new : Interactions
-
-    Returns
-    -------
-    Interactions
-        Old positions stay valid. Values of pairs that are in both are added up; `events` are dropped.
-    """
-    users, items = (
-        users.append(new.users.difference(users, sort=False)),
-        items.append(new.items.difference(items, sort=False)),
-    )
-    before, after = old.tocoo(), new.matrix.tocoo()
-    rows = np.concatenate([before.row, users.get_indexer(new.users)[after.row]])
-    columns = np.concatenate([before.col, items.get_indexer(new.items)[after.col]])
-    values = np.concatenate([before.data, after.data])
-    matrix = coo_array((values, (rows, columns)), shape=(len(users), len(items))).tocsr()
-    matrix.sort_indices()
-    return Interactions(matrix, users, items)
-
-
-def resolve_device(device: str | torch.device) -> torch.device:
-    """Turn a device argument into a device: "auto" is an accelerator if there is one, else the host.
-
-    Raises
-    ------
-    ValueError
-        If there is no such device.
-    """
-    if device == "auto":
-        return torch.accelerator.current_accelerator() or torch.device("cpu")
-    try:
-        return torch.device(device)
-    except RuntimeError as error:
-        raise ValueError(f"device must be 'auto', 'cpu', 'cuda' or 'mps', got {device!r}") from error
-
-
-def check_positive(**values: float) -> None:
-    """Raise a ValueError that names the first hyper-parameter that is not a finite number above 0."""
-    for name, value in values.items():
-        if not (np.isscalar(value) and np.isfinite(value) and value > 0):
-            raise ValueError(f"{name} must be a number above 0, got {value!r}")

@@ -2,119 +2,127 @@
 
 from __future__ import annotations
 
+from numbers import Real
+
 import numpy as np
+import pandas as pd
 from scipy.sparse import coo_array, csr_array
 
 from recsys_lib.data import Interactions
-from recsys_lib.recommenders.shared.base import Recommender, check_interactions, merge
-from recsys_lib.recommenders.shared.weighting import SCHEMES, SECONDS_PER_DAY, seconds, weigh
+from recsys_lib.recommenders.shared.weighting import SECONDS_PER_DAY, WEIGHTINGS, seconds, weigh
 
 
-def check_weighting(scheme: str, half_life: float | None) -> None:
-    """Raise a ValueError if there is no such scheme or the half-life is not a number above 0."""
-    if scheme not in SCHEMES:
-        raise ValueError(f"scheme must be one of {SCHEMES}, got {scheme!r}")
-    if half_life is not None and not 0 < half_life < np.inf:
+def check_weighting(weighting: str, half_life: float | None) -> None:
+    """Raise a ValueError if there is no such weighting or the half-life is not a number above 0."""
+    if weighting not in WEIGHTINGS:
+        raise ValueError(f"weighting must be one of {WEIGHTINGS}, got {weighting!r}")
+    if half_life is not None and not (isinstance(half_life, Real) and 0 < half_life < np.inf):
         raise ValueError(f"half_life must be None or a number of days above 0, got {half_life!r}")
 
 
-def remember(train: Interactions, scheme: str, half_life: float | None) -> tuple[csr_array, np.ndarray]:
-    """History of a train set, and the time of its newest event.
+def build_history(
+    train: Interactions, weighting: str, half_life: float | None
+) -> tuple[csr_array, float | None]:
+    """Return the history of a train set, and the time of its newest event.
 
     Parameters
     ----------
-    train, scheme, half_life
+    train, weighting, half_life
         As in `weigh`.
 
     Returns
     -------
     history : csr_array of float32, shape (n_users, n_items)
-        The logarithm of "log" is not taken yet: a sum can be added to, its logarithm cannot. `read` takes it.
-    newest : np.ndarray of float64, shape ()
-        In seconds, NaN where times are not known.
+        The logarithm of "log" is not taken yet: a sum can be added to, its logarithm cannot.
+        `history_weights` takes it.
+    newest : float or None
+        In seconds; None where times are not known.
     """
-    history = weigh(train, "count" if scheme == "log" else scheme, half_life)
-    return history, np.array(np.nan if train.events is None else seconds(train.events["time"]).max())
+    history = weigh(train, "count" if weighting == "log" else weighting, half_life)
+    return history, None if train.events is None else float(seconds(train.events["time"]).max())
 
 
-def read(history: csr_array, scheme: str) -> csr_array:
-    """Weights as `weigh` gives them, from (some rows of) a history; the history stays as it is."""
-    if scheme != "log":
+def history_weights(history: csr_array, weighting: str) -> csr_array:
+    """Return weights as `weigh` gives them, from (some rows of) a history, which stays as it is."""
+    if weighting != "log":
         return history
     return csr_array((np.log1p(history.data), history.indices, history.indptr), shape=history.shape)
 
 
-def take_in(model: Recommender, new: Interactions) -> Interactions:
-    """Add new interactions to what a model remembers, `matrix_` and `history_`: how `partial_fit` begins.
-
-    Returns
-    -------
-    Interactions
-        Old and new ones together; users and items not seen before come last.
-
-    Raises
-    ------
-    ValueError
-        As `extend`, `check_interactions`, and before `fit`.
-    """
-    check_interactions(new)
-    model._check_fitted()
-    together = merge(model.matrix_, model.users_, model.items_, new)
-    model.history_, model.newest_ = extend(
-        model.history_, model.newest_, new, together, model.scheme, model.half_life
-    )
-    model._remember(together)
-    return together
+def value_weights(values: csr_array, weighting: str, half_life: float | None) -> csr_array:
+    """Weigh the values of users who are not in train; with a half-life they have faded already."""
+    if weighting == "binary" and half_life is None:
+        return csr_array((np.ones_like(values.data), values.indices, values.indptr), shape=values.shape)
+    return history_weights(values, weighting)
 
 
-def extend(
+def extend_history(
     history: csr_array,
-    newest: np.ndarray,
+    newest: float | None,
     new: Interactions,
-    together: Interactions,
-    scheme: str,
+    merged: Interactions,
+    weighting: str,
     half_life: float | None,
-) -> tuple[csr_array, np.ndarray]:
-    """Add new interactions to a history, in which the old ones age; the same as remembering both at once.
+) -> tuple[csr_array, float | None]:
+    """Add new interactions to a history, in which the old ones age; the same as building it from both.
 
     Parameters
     ----------
     history, newest
-        From `remember`.
+        From `build_history`.
     new : Interactions
-    together : Interactions
-        Old and new ones, from `base.merge`: it says which rows and columns the history gets.
-    scheme, half_life
+    merged : Interactions
+        Old and new ones together: it says which rows and columns the history gets.
+    weighting, half_life
         As in `weigh`.
 
     Returns
     -------
     tuple
-        As `remember`.
-
-    Raises
-    ------
-    ValueError
-        If there is a half-life and `new` has no times, or ends before what is already known.
+        As `build_history`.
     """
-    added, last = remember(new, scheme, half_life)
-    faded = widen(history, *together.matrix.shape)
+    added, last = build_history(new, weighting, half_life)
+    faded = widen(history, *merged.matrix.shape)
     if half_life is not None:
         if last < newest:
             raise ValueError("the new interactions end before the ones already known: fit on all instead")
         fade = np.float32(0.5 ** ((last - newest) / SECONDS_PER_DAY / half_life))
         faded = csr_array((faded.data * fade, faded.indices, faded.indptr), shape=faded.shape)
     pairs = added.tocoo()
-    rows = together.users.get_indexer(new.users)[pairs.row]
-    columns = together.items.get_indexer(new.items)[pairs.col]
-    placed = coo_array((pairs.data, (rows, columns)), shape=faded.shape).tocsr()
-    both = faded.maximum(placed) if scheme == "binary" else faded + placed
-    both = both.tocsr()
+    rows = merged.users.get_indexer(new.users)[pairs.row]
+    columns = merged.items.get_indexer(new.items)[pairs.col]
+    aligned = coo_array((pairs.data, (rows, columns)), shape=faded.shape).tocsr()
+    both = (faded.maximum(aligned) if weighting == "binary" else faded + aligned).tocsr()
     both.sort_indices()
     return both, last
 
 
 def widen(matrix: csr_array, n_rows: int, n_columns: int) -> csr_array:
-    """The matrix with empty rows and columns appended; values are shared, not copied."""
+    """Append empty rows and columns to a matrix; values are shared, not copied."""
     indptr = np.concatenate([matrix.indptr, np.full(n_rows - matrix.shape[0], matrix.indptr[-1])])
     return csr_array((matrix.data, matrix.indices, indptr), shape=(n_rows, n_columns))
+
+
+def merge(old: csr_array, users: pd.Index, items: pd.Index, new: Interactions) -> Interactions:
+    """Add new interactions to old ones; users and items not seen before are appended in their order.
+
+    Parameters
+    ----------
+    old : csr_array, shape (len(users), len(items))
+    users, items : pandas.Index
+    new : Interactions
+
+    Returns
+    -------
+    Interactions
+        Old positions stay valid. Values of pairs that are in both are added up; `events` are dropped.
+    """
+    users = users.append(new.users.difference(users, sort=False))
+    items = items.append(new.items.difference(items, sort=False))
+    before, after = old.tocoo(), new.matrix.tocoo()
+    rows = np.concatenate([before.row, users.get_indexer(new.users)[after.row]])
+    columns = np.concatenate([before.col, items.get_indexer(new.items)[after.col]])
+    values = np.concatenate([before.data, after.data])
+    matrix = coo_array((values, (rows, columns)), shape=(len(users), len(items))).tocsr()
+    matrix.sort_indices()
+    return Interactions(matrix, users, items)

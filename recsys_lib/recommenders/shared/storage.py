@@ -1,38 +1,26 @@
-"""Fitted models on disk: arrays as safetensors, everything else as JSON; never pickle."""
+"""Fitted models on disk: one safetensors file with everything else as JSON in its stamp; never pickle."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
-from dataclasses import fields
+from collections.abc import Iterator, Mapping
+from dataclasses import fields, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 from scipy.sparse import csr_array
 
-from recsys_lib.files import atomic_path, sha256
+from recsys_lib.files import load_tensors, save_tensors
 
-VERSION = 1  # raise it whenever a stored model of before would be read wrongly
-MODEL_FILE = "model.json"
+FORMAT, VERSION = "recsys_lib.recommenders", 2  # raise it where older files would be read wrongly
+MODEL_FILE = "model.safetensors"
 CSR_PARTS = ("data", "indices", "indptr")
 
 
-class StoredModel(NamedTuple):
-    """What `load_model` found."""
-
-    settings: dict[str, Any]
-    arrays: dict[str, Any]
-    users: pd.Index
-    items: pd.Index
-
-
 def settings_of(model: Any) -> dict[str, Any]:
-    """Hyper-parameters of a dataclass model; the device belongs to the machine, not to the model."""
+    """Return the hyper-parameters of a dataclass model; the device belongs to the machine, not to it."""
     return {
         field.name: getattr(model, field.name)
         for field in fields(model)
@@ -40,61 +28,42 @@ def settings_of(model: Any) -> dict[str, Any]:
     }
 
 
-def save_model(
-    folder: str | Path,
-    kind: str,
-    settings: Mapping[str, Any],
-    arrays: Mapping[str, Any],
-    users: pd.Index,
-    items: pd.Index,
-) -> None:
-    """Write a model so that at any moment the folder holds the old one or the new one, whole.
+def save_model(model: Any, folder: str | Path) -> None:
+    """Write a fitted model so that at any moment the folder holds the old one or the new one, whole.
 
     Parameters
     ----------
+    model : Recommender
+        What its class names in `_stored` may be NumPy arrays, tensors, csr_arrays, named tuples of these, or
+        what JSON can hold. Ids are integers or strings.
     folder : str or Path
-        Made if missing.
-    kind : str
-        Name of the class.
-    settings : mapping
-        Values that JSON can hold.
-    arrays : mapping of str to NumPy array, tensor or csr_array
-    users, items : pandas.Index
-        Ids: integers or strings.
+        Created if missing.
     """
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    tensors, forms = {}, {}
-    for name, value in arrays.items():
-        forms[name] = _form(value)
-        tensors.update(_tensors(name, value))
-    with atomic_path(folder / ".weights") as temporary:
-        save_file(tensors, temporary)
-    checksum = sha256(folder / ".weights")
-    # The weights' name carries their checksum, and model.json, written last, names them: a crash in between
-    # leaves the old pair in force.
-    weights = folder / f"weights-{checksum[:16]}.safetensors"
-    (folder / ".weights").replace(weights)
-    payload = {
-        "format": "recsys_lib.recommenders",
+    tensors: dict[str, Any] = {}
+    state = {"matrix_": model.matrix_} | _state(model)
+    stamp = {
+        "format": FORMAT,
         "version": VERSION,
-        "class": kind,
-        "settings": dict(settings),
-        "weights": weights.name,
-        "sha256": checksum,
-        "arrays": forms,
-        "users": _ids(users),
-        "items": _ids(items),
+        **_described(model),
+        "users": _ids(model.users_),
+        "items": _ids(model.items_),
+        "state": {name: _take_apart(name, value, tensors) for name, value in state.items()},
     }
-    with atomic_path(folder / MODEL_FILE) as temporary:
-        temporary.write_text(json.dumps(payload, allow_nan=False), encoding="utf-8")
-    for old in folder.glob("weights-*.safetensors"):
-        if old != weights:
-            old.unlink()
+    save_tensors(Path(folder) / MODEL_FILE, tensors, stamp)
 
 
-def load_model(folder: str | Path, kind: str) -> StoredModel:
+def load_model(kind: type, folder: str | Path, device: str, base: type) -> Any:
     """Read a model that `save_model` wrote, and refuse what is not exactly that.
+
+    Parameters
+    ----------
+    kind : type
+        Class of the model.
+    folder : str or Path
+    device : str
+        Where its tensors go.
+    base : type
+        Class that those of its parts derive from.
 
     Raises
     ------
@@ -103,53 +72,115 @@ def load_model(folder: str | Path, kind: str) -> StoredModel:
     ValueError
         If it is damaged, of another version or of another class.
     """
-    folder = Path(folder)
-    path = folder / MODEL_FILE
+    path = Path(folder) / MODEL_FILE
     if not path.is_file():
-        raise FileNotFoundError(f"no {MODEL_FILE} in {folder}: save a model there first")
+        raise FileNotFoundError(f"no model in {folder}: there is no {MODEL_FILE}. Save a model there first")
     try:
-        payload = json.loads(path.read_text(encoding="utf-8"))
-        found = (payload["format"], payload["version"], payload["class"])
-    except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"{path} is damaged: {error!r}. Save the model again") from error
-    if found[:2] != ("recsys_lib.recommenders", VERSION):
-        raise ValueError(f"{path} holds {found[0]} version {found[1]}; this library reads version {VERSION}")
-    if found[2] != kind:
-        raise ValueError(f"{path} holds a model of class {found[2]}, not {kind}: use {found[2]}.load")
-    try:
-        weights = folder / Path(payload["weights"]).name
-        if not weights.is_file() or sha256(weights) != payload["sha256"]:
-            raise ValueError("the weights are missing or their checksum differs")
-        if not isinstance(payload["settings"], dict):
-            raise ValueError("the settings are no table of names and values")
-        tensors = load_file(weights)
-        arrays = {name: _value(name, form, tensors) for name, form in payload["arrays"].items()}
-        return StoredModel(payload["settings"], arrays, _index(payload["users"]), _index(payload["items"]))
-    except (ValueError, KeyError, TypeError, SafetensorError) as error:
+        tensors, stamp = load_tensors(path)
+        found = stamp["format"], stamp["version"], stamp["class"]
+        parts = [entry["class"] for entry in stamp["settings"].get("parts", ())]
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"the model in {folder} is damaged: {error}. Save it again") from error
+    if found[:2] != (FORMAT, VERSION):
+        raise ValueError(f"{path} holds {found[0]} version {found[1]}; this library reads version {VERSION}")
+    if found[2] != kind.__name__:
+        raise ValueError(
+            f"{path} holds a model of class {found[2]}, not {kind.__name__}: use {found[2]}.load"
+        )
+    known = {below.__name__: below for below in _subclasses(base)}
+    if set(parts) - set(known):
+        raise ValueError(f"a part is of class {min(set(parts) - set(known))}: import it before loading")
+    try:
+        state = {name: _put_together(name, form, tensors) for name, form in stamp["state"].items()}
+        ids = _index(stamp["users"]), _index(stamp["items"])
+        if state["matrix_"].shape != (len(ids[0]), len(ids[1])):
+            raise ValueError("its ids are not those of its matrix")
+        return _restored(kind, stamp["settings"], state, ids, device, known)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"the model in {folder} is damaged: {error!r}. Save it again") from error
 
 
-def _form(value: Any) -> dict[str, Any]:
+def _described(model: Any) -> dict[str, Any]:
+    """Class and settings of a fitted model, and of what it is made of, as JSON can hold them."""
+    settings = settings_of(model)
+    if model.parts_:
+        settings["parts"] = [_described(part) for part in model.parts_]
+    return {"class": type(model).__name__, "settings": settings}
+
+
+def _state(model: Any) -> dict[str, Any]:
+    """Fitted attributes by name, and those of the parts behind the part's number."""
+    state = {name: getattr(model, name) for name in model._stored}
+    for number, part in enumerate(model.parts_):
+        state |= {f"part{number}.{name}": value for name, value in _state(part).items()}
+    return state
+
+
+def _restored(
+    kind: type,
+    settings: Mapping[str, Any],
+    state: Mapping[str, Any],
+    ids: tuple[pd.Index, pd.Index],
+    device: str,
+    known: Mapping[str, type],
+) -> Any:
+    """Build a model, and what it is made of, from hyper-parameters and fitted attributes."""
+    parts = []
+    for number, entry in enumerate(settings.get("parts", ())):
+        mark = f"part{number}."
+        own = {name.removeprefix(mark): state[name] for name in state if name.startswith(mark)}
+        own["matrix_"] = state["matrix_"]  # the parts share it
+        parts.append(_restored(known[entry["class"]], entry["settings"], own, ids, device, known))
+    model = kind(**(dict(settings) | ({"parts": [replace(part) for part in parts]} if parts else {})))
+    model.device = device
+    if parts:
+        model.parts_ = parts
+    model.users_, model.items_ = ids
+    for name in ("matrix_", *kind._stored):
+        value = _moved(state[name], model._device())
+        setattr(model, name, kind._tuples[name](**value) if name in kind._tuples else value)
+    return model
+
+
+def _moved(value: Any, device: torch.device) -> Any:
+    """Move tensors, and those of a table of tensors, to a device; everything else stays."""
+    if isinstance(value, dict):
+        return {name: _moved(part, device) for name, part in value.items()}
+    return value.to(device) if isinstance(value, torch.Tensor) else value
+
+
+def _take_apart(name: str, value: Any, tensors: dict[str, Any]) -> dict[str, Any]:
+    """Put the numbers of a value into `tensors`, and say how to put it together again."""
     if isinstance(value, csr_array):
+        tensors.update({f"{name}.{part}": getattr(value, part) for part in CSR_PARTS})
         return {"kind": "csr", "shape": list(value.shape)}
     if isinstance(value, torch.Tensor | np.ndarray):
+        tensors[name] = value
         return {"kind": "torch" if isinstance(value, torch.Tensor) else "numpy"}
+    if hasattr(value, "_asdict"):  # a named tuple
+        forms = {part: _take_apart(f"{name}.{part}", v, tensors) for part, v in value._asdict().items()}
+        return {"kind": "fields", "fields": forms}
+    if isinstance(value, tuple):
+        return {"kind": "tuple", "value": value}
+    if value is None or isinstance(value, str | int | float | list):
+        return {"kind": "json", "value": value}
     raise TypeError(f"cannot store a {type(value).__name__}")
 
 
-def _tensors(name: str, value: Any) -> dict[str, torch.Tensor]:
-    if isinstance(value, csr_array):
-        return {f"{name}.{part}": torch.from_numpy(getattr(value, part).copy()) for part in CSR_PARTS}
-    if isinstance(value, np.ndarray):
-        return {name: torch.from_numpy(np.array(value, order="C"))}
-    return {name: value.detach().cpu().contiguous().clone()}
-
-
-def _value(name: str, form: Mapping[str, Any], tensors: Mapping[str, torch.Tensor]) -> Any:
+def _put_together(name: str, form: Mapping[str, Any], tensors: Mapping[str, np.ndarray]) -> Any:
     if form["kind"] == "csr":
-        parts = tuple(tensors[f"{name}.{part}"].numpy() for part in CSR_PARTS)
-        return csr_array(parts, shape=tuple(form["shape"]))
-    return tensors[name] if form["kind"] == "torch" else tensors[name].numpy()
+        return csr_array(tuple(tensors[f"{name}.{part}"] for part in CSR_PARTS), shape=tuple(form["shape"]))
+    if form["kind"] == "fields":
+        return {part: _put_together(f"{name}.{part}", v, tensors) for part, v in form["fields"].items()}
+    if form["kind"] in ("json", "tuple"):
+        return tuple(form["value"]) if form["kind"] == "tuple" else form["value"]
+    return torch.from_numpy(tensors[name].copy()) if form["kind"] == "torch" else tensors[name]
+
+
+def _subclasses(kind: type) -> Iterator[type]:
+    for below in kind.__subclasses__():
+        yield below
+        yield from _subclasses(below)
 
 
 def _ids(index: pd.Index) -> dict[str, Any]:

@@ -9,17 +9,17 @@ from scipy.sparse import coo_array, csr_array
 from recsys_lib.data import Interactions
 
 SECONDS_PER_DAY = 86_400
-SCHEMES = ("count", "log", "binary")
+WEIGHTINGS = ("count", "log", "binary")
 
 
-def weigh(train: Interactions, scheme: str = "count", half_life: float | None = None) -> csr_array:
+def weigh(train: Interactions, weighting: str = "count", half_life: float | None = None) -> csr_array:
     """Turn interactions into weights of (user, item) pairs.
 
     Parameters
     ----------
     train : Interactions
         With `events` if a half-life is given.
-    scheme : {"count", "log", "binary"}
+    weighting : {"count", "log", "binary"}
         "count" adds values up, "log" takes log(1 + sum), "binary" is 1 per pair. With a half-life, "binary"
         is the decay of the latest event.
     half_life : float, optional
@@ -33,20 +33,20 @@ def weigh(train: Interactions, scheme: str = "count", half_life: float | None = 
     Raises
     ------
     ValueError
-        If the scheme is unknown, the half-life is not positive, or times are needed and missing.
+        If the weighting is unknown, the half-life is not positive, or times are needed and missing.
     """
-    if scheme not in SCHEMES:
-        raise ValueError(f"scheme must be one of {SCHEMES}, got {scheme!r}")
-    weights = train.matrix.copy() if half_life is None else _decayed(train, scheme, half_life)
-    if scheme == "log":
+    if weighting not in WEIGHTINGS:
+        raise ValueError(f"weighting must be one of {WEIGHTINGS}, got {weighting!r}")
+    weights = train.matrix.copy() if half_life is None else _decayed(train, weighting, half_life)
+    if weighting == "log":
         weights.data = np.log1p(weights.data)
-    elif scheme == "binary" and half_life is None:
+    elif weighting == "binary" and half_life is None:
         weights.data = np.ones_like(weights.data)
     return weights
 
 
 def seconds(times: pd.Series | np.ndarray) -> np.ndarray:
-    """Times as float64 seconds: datetimes since 1970, numbers as they are."""
+    """Return times as float64 seconds: datetimes since 1970, numbers as they are."""
     times = np.asarray(times)
     return (
         (times - np.datetime64(0, "s")) / np.timedelta64(1, "s")
@@ -56,7 +56,7 @@ def seconds(times: pd.Series | np.ndarray) -> np.ndarray:
 
 
 def decay(times: pd.Series | np.ndarray, half_life: float) -> np.ndarray:
-    """Weight of events by age: ½ to the power of age ÷ half-life, where the newest event has age 0.
+    """Weigh events by age: ½ to the power of age ÷ half-life, where the newest event has age 0.
 
     Parameters
     ----------
@@ -74,13 +74,13 @@ def decay(times: pd.Series | np.ndarray, half_life: float) -> np.ndarray:
     return 0.5 ** ((moments.max() - moments) / SECONDS_PER_DAY / half_life)
 
 
-def _decayed(train: Interactions, scheme: str, half_life: float) -> csr_array:
+def _decayed(train: Interactions, weighting: str, half_life: float) -> csr_array:
     if train.events is None:
         raise ValueError("half_life needs the times of events: build Interactions with time=…")
     events = train.events
     weights = decay(events["time"], half_life)
     users, items = events["user"].to_numpy(), events["item"].to_numpy()
-    if scheme == "binary":  # events are in order of time: the last one of a pair is the one that counts
+    if weighting == "binary":  # events are in order of time: the last one of a pair is the one that counts
         last = ~events.duplicated(["user", "item"], keep="last").to_numpy()
         users, items, weights = users[last], items[last], weights[last]
     else:

@@ -1,0 +1,267 @@
+"""Neighbourhood models: items bought by the same users, and users who bought the same items."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from scipy.sparse import csr_array, diags_array
+
+from recsys_lib.data import Interactions
+from recsys_lib.recommenders.ratings import (
+    check_centered,
+    expected_ratings,
+    nearest_raters,
+    neighbors_deviation,
+    taste_similarity,
+)
+from recsys_lib.recommenders.shared import history
+from recsys_lib.recommenders.shared.arrays import Array, place
+from recsys_lib.recommenders.shared.base import Recommender
+from recsys_lib.recommenders.shared.checks import check_positions
+from recsys_lib.recommenders.shared.products import sparse_product, squared_lengths, transposed_product
+from recsys_lib.recommenders.shared.weighting import weigh
+from recsys_lib.recommenders.similarity import check_neighborhood, nearest, similarity_vectors
+from recsys_lib.scoring import TopK, top_k_blocks
+
+_NONE = csr_array((0, 0), dtype=np.float32)  # instead of neighbours, where all of them count
+
+
+@dataclass(kw_only=True, eq=False)
+class ItemKNN(Recommender):
+    """Recommend items whose buyers also bought what a user has.
+
+    ``score(u, j) = Σ_i weight(u, i) · s(i, j)`` over the items i of the user. With all neighbours and no more
+    users than items, the scores of all users are ``(H Vᵀ) V`` with ``s = Vᵀ V``: a matrix of users × users
+    stands in for the much larger one of items × items.
+
+    `partial_fit` brings new interactions into the users' histories; similarities of items stay until the next
+    `fit`, so that a new item is similar to nothing yet. `similar` gives the similarity s.
+
+    Parameters
+    ----------
+    neighbors : int, optional
+        How many most similar items every item keeps. None keeps all.
+    similarity : {"bm25", "tfidf", "cosine"}
+        See `similarity.similarity_vectors`. BM25 works on sums, which it dampens itself, the other two on
+        weights by `weighting`. What belongs together does not age: `half_life` is for the user's items only.
+    shrinkage : float
+        At least 0, in squared weights: makes items with little evidence less similar to all others. Not used
+        by "bm25".
+    include_self : bool
+        Whether an item the user has speaks for itself, too, as things that are bought again do. It only
+        changes the scores of seen items.
+    weighting, half_life
+        How much an interaction of the user counts, see `weighting.weigh`.
+
+    References
+    ----------
+    Sarwar et al. (2001), "Item-based collaborative filtering recommendation algorithms", WWW.
+    Deshpande & Karypis (2004), "Item-based top-N recommendation algorithms", ACM TOIS 22(1).
+    """
+
+    neighbors: int | None = None
+    similarity: str = "bm25"
+    shrinkage: float = 0.0
+    include_self: bool = True
+    weighting: str = "log"
+    half_life: float | None = None
+
+    _stored: ClassVar[tuple[str, ...]] = ("history_", "newest_", "vectors_", "neighbors_")
+
+    def __post_init__(self) -> None:
+        check_neighborhood(self.neighbors, self.similarity, self.shrinkage)
+        history.check_weighting(self.weighting, self.half_life)
+
+    def _fit(self, train: Interactions) -> None:
+        self.history_, self.newest_ = history.build_history(train, self.weighting, self.half_life)
+        weights = weigh(train, "count" if self.similarity == "bm25" else self.weighting)
+        self.vectors_ = similarity_vectors(weights.T.tocsr(), self.similarity, self.shrinkage)
+        if self.neighbors is None and train.n_users <= train.n_items:
+            self.neighbors_ = _NONE  # the users' kernel needs none
+            return
+        self.neighbors_ = nearest(self.vectors_, self.neighbors)
+        if self.include_self:
+            self.neighbors_ = (self.neighbors_ + diags_array(squared_lengths(self.vectors_))).tocsr()
+
+    def _partial_fit(self, new: Interactions, merged: Interactions) -> None:
+        self.history_, self.newest_ = history.extend_history(
+            self.history_, self.newest_, new, merged, self.weighting, self.half_life
+        )
+        self.vectors_ = history.widen(self.vectors_, merged.n_items, self.vectors_.shape[1])
+        if self.neighbors_.shape[0]:
+            self.neighbors_ = history.widen(self.neighbors_, merged.n_items, merged.n_items)
+
+    def _score(self, users: np.ndarray) -> Array:
+        return self._score_weights(history.history_weights(self.history_[users], self.weighting))
+
+    def _fold_in(self, histories: csr_array) -> Array:
+        return self._score_weights(history.value_weights(histories, self.weighting, self.half_life))
+
+    def _score_weights(self, weights: csr_array) -> Array:
+        if self.neighbors_.shape[0]:
+            return sparse_product(weights, self.neighbors_)
+        kernel = sparse_product(weights, self.vectors_)  # some users × users of the fit
+        if self.include_self:
+            return _spread(kernel, self.vectors_, None, self._device())
+        own = weights.data * squared_lengths(self.vectors_)[weights.indices]
+        themselves = csr_array((own, weights.indices, weights.indptr), shape=weights.shape)
+        return _spread(kernel, self.vectors_, themselves, self._device())
+
+    def _similar(self, items: np.ndarray, k: int, themselves: csr_array) -> TopK:
+        others = self.vectors_.T.tocsr()
+
+        def score(rows: slice) -> np.ndarray:
+            found = sparse_product(self.vectors_[items[rows]], others)
+            found[found <= 0] = -np.inf
+            return found
+
+        return top_k_blocks(score, *themselves.shape, k, exclude=themselves)
+
+    def _explain(self, users: np.ndarray, item: int) -> dict[str, Any]:
+        own = history.history_weights(self.history_[users], self.weighting)
+        if self.neighbors_.shape[0]:
+            similar = self.neighbors_[:, [item]].toarray()[own.indices, 0]
+        else:
+            similar = (self.vectors_[own.indices] @ self.vectors_[[item]].T).toarray()[:, 0]
+            if not self.include_self:
+                similar[own.indices == item] = 0
+        return {"item": own.indices, "contribution": own.data * similar}
+
+
+@dataclass(kw_only=True, eq=False)
+class UserKNN(Recommender):
+    """Recommend what users with a similar history have.
+
+    ``score(u, i) = Σ_v s(u, v) · weight(v, i)`` over the neighbours v ≠ u. With `centered`, values are taken
+    as ratings, and the score is the predicted rating
+    ``b_ui + Σ_v s(u, v) (r_vi − b_vi) / Σ_v |s(u, v)|`` over the nearest neighbours who rated i.
+
+    `explain` names the users who speak for an item; for ratings also what was expected before looking at
+    neighbours (user −1).
+
+    Parameters
+    ----------
+    neighbors : int, optional
+        How many most similar users count. None counts all.
+    similarity : {"cosine", "tfidf", "bm25"}
+        See `similarity.similarity_vectors`. Ratings are always compared by the cosine over the items that
+        both rated, see `ratings.taste_similarity`.
+    shrinkage : float
+        At least 0. Makes users with little evidence less similar: in squared weights, or for ratings in
+        items that both rated.
+    centered : bool or "baseline"
+        What b_ui is: False for interactions that are no ratings; True for the mean of the user; "baseline"
+        for ``mean + b_u + b_i``.
+    weighting, half_life
+        How much an interaction counts, see `weighting.weigh`. Not used for ratings.
+
+    References
+    ----------
+    Herlocker, Konstan, Borchers & Riedl (1999), "An algorithmic framework for performing collaborative
+    filtering", SIGIR. Koren (2010), "Factor in the neighbors", ACM TKDD 4(1).
+    """
+
+    neighbors: int | None = 100
+    similarity: str = "cosine"
+    shrinkage: float = 0.0
+    centered: bool | str = False
+    weighting: str = "binary"
+    half_life: float | None = None
+
+    _stored: ClassVar[tuple[str, ...]] = ("weights_", "vectors_", "neighbors_")
+    _cannot: ClassVar[dict[str, str]] = {
+        "similar": "it compares users, not items",
+        "fold_in": "similarities to a new user need weights that were found on the users of train",
+    }
+
+    def __post_init__(self) -> None:
+        check_neighborhood(self.neighbors, self.similarity, self.shrinkage)
+        history.check_weighting(self.weighting, self.half_life)
+        check_centered(self.centered)
+
+    def predict(self, users: np.ndarray, items: np.ndarray) -> np.ndarray:
+        """Predict the ratings of (user, item) pairs, within the range of the ratings seen.
+
+        Parameters
+        ----------
+        users, items : integer arrays, shape (n,)
+            Positions; −1 stands for a user or an item the model does not know.
+
+        Returns
+        -------
+        np.ndarray of float64, shape (n,)
+        """
+        self._check_fitted()
+        users = check_positions("users", users, len(self.users_), unknown=True)
+        items = check_positions("items", items, len(self.items_), unknown=True)
+        if len(users) != len(items):
+            raise ValueError(f"users and items must be pairs, got {len(users)} and {len(items)}")
+        known = (users >= 0) & (items >= 0)
+        wanted, rows = np.unique(users[known], return_inverse=True)
+        predicted = expected_ratings(self.matrix_, self.centered)(users, items)
+        predicted[known] = self._predicted(wanted, rows, items[known])
+        return np.clip(predicted, self.matrix_.data.min(), self.matrix_.data.max())
+
+    def _fit(self, train: Interactions) -> None:
+        self.weights_ = weigh(train, self.weighting, self.half_life)
+        self.vectors_ = similarity_vectors(self.weights_, self.similarity, self.shrinkage)
+        every = self.neighbors is None or bool(self.centered)  # ratings have neighbours of their own per item
+        self.neighbors_ = _NONE if every else nearest(self.vectors_, self.neighbors)
+
+    def _score(self, users: np.ndarray) -> Array:
+        if self.centered:
+            n, n_items = len(users), len(self.items_)
+            rows, items = np.repeat(np.arange(n), n_items), np.tile(np.arange(n_items), n)
+            return self._predicted(users, rows, items).reshape(n, n_items).astype(np.float32)
+        if self.neighbors_.shape[0]:
+            return sparse_product(self.neighbors_[users], self.weights_)
+        return _spread(self._similarities(users), self.weights_.T.tocsr(), None, self._device())
+
+    def _explain(self, users: np.ndarray, item: int) -> dict[str, Any]:
+        if not self.centered:
+            values = self._similarities(users)[0] * self.weights_[:, [item]].toarray()[:, 0]
+            neighbors = np.flatnonzero(values)
+            return {"user": neighbors, "contribution": values[neighbors]}
+        expected = expected_ratings(self.matrix_, self.centered)
+        deviations = expected.deviations(self.matrix_).tocsc()
+        raters, weights, values = nearest_raters(self._similarities(users), deviations, item, self.neighbors)
+        speak = weights[0] != 0
+        return {
+            "user": np.append(raters[0, speak], -1),
+            "contribution": np.append((weights * values)[0, speak], expected(users, np.array([item]))),
+        }
+
+    def _similarities(self, users: np.ndarray) -> np.ndarray:
+        """Similarities of some users to all, 0 to themselves and to all that are no neighbours."""
+        if self.centered:
+            deviations = expected_ratings(self.matrix_, self.centered).deviations(self.matrix_)
+            return taste_similarity(deviations, users, self.shrinkage)
+        if self.neighbors_.shape[0]:
+            return self.neighbors_[users].toarray()
+        similar = sparse_product(self.vectors_[users], self.vectors_.T.tocsr())
+        similar[np.arange(len(users)), users] = 0
+        return similar
+
+    def _predicted(self, users: np.ndarray, rows: np.ndarray, items: np.ndarray) -> np.ndarray:
+        """Ratings of the pairs (users[rows], items), all of them known."""
+        expected = expected_ratings(self.matrix_, self.centered)
+        deviations = expected.deviations(self.matrix_)
+        similar = taste_similarity(deviations, users, self.shrinkage)
+        return expected(users[rows], items) + neighbors_deviation(
+            similar, deviations, rows, items, self.neighbors
+        )
+
+
+def _spread(
+    kernel: np.ndarray, vectors: csr_array, themselves: csr_array | None, device: torch.device
+) -> Array:
+    """Scores ``kernel · vectorsᵀ − themselves``, on the device."""
+    scores = transposed_product(place(kernel, device), vectors)
+    if themselves is not None:
+        pairs = themselves.tocoo()
+        rows, columns, values = (place(part, device) for part in (pairs.row, pairs.col, pairs.data))
+        scores[rows, columns] -= values
+    return scores

@@ -1,0 +1,119 @@
+"""Checks at the doors of all models; each raises a ValueError that says what is wrong and where."""
+
+from __future__ import annotations
+
+from numbers import Real
+
+import numpy as np
+from scipy.sparse import csr_array, issparse
+
+from recsys_lib.data import Interactions
+from recsys_lib.scoring.checks import check_count
+
+__all__ = [
+    "check_count",
+    "check_histories",
+    "check_interactions",
+    "check_item_features",
+    "check_k",
+    "check_not_negative",
+    "check_positions",
+    "check_positive",
+    "first_pair",
+]
+
+
+def check_interactions(train: Interactions) -> None:
+    """Refuse what nothing can be learnt from, and values that are not finite numbers ≥ 0."""
+    if not isinstance(train, Interactions):
+        raise ValueError(f"train must be Interactions (see recsys_lib.data), got {type(train).__name__}")
+    if train.matrix.nnz == 0:
+        raise ValueError(f"no interaction to learn from: the matrix of shape {train.matrix.shape} is empty")
+    bad = ~(train.matrix.data >= 0) | np.isinf(train.matrix.data)
+    if bad.any():
+        raise ValueError(f"values must be finite and not negative; {first_pair(train.matrix, bad)}")
+
+
+def first_pair(matrix: csr_array, chosen: np.ndarray) -> str:
+    """Name the first chosen one of the stored values and where it stands, for a message."""
+    place = int(np.argmax(chosen))
+    row = int(np.searchsorted(matrix.indptr, place, side="right")) - 1
+    return f"user {row} and item {matrix.indices[place]} have {matrix.data[place]:g}"
+
+
+def check_positive(**values: float) -> None:
+    """Refuse the first hyper-parameter that is not a finite number above 0."""
+    for name, value in values.items():
+        if not (isinstance(value, Real) and np.isfinite(value) and value > 0):
+            raise ValueError(f"{name} must be a number above 0, got {value!r}")
+
+
+def check_not_negative(**values: float) -> None:
+    """Refuse the first hyper-parameter that is not a finite number of at least 0."""
+    for name, value in values.items():
+        if not (isinstance(value, Real) and np.isfinite(value) and value >= 0):
+            raise ValueError(f"{name} must be a finite number of at least 0, got {value!r}")
+
+
+def check_positions(name: str, positions: object, total: int, *, unknown: bool = False) -> np.ndarray:
+    """Return positions as an int64 array.
+
+    Parameters
+    ----------
+    name : str
+        What the message calls them.
+    positions : integer array, shape (n,)
+    total : int
+        Positions go from 0 to total − 1.
+    unknown : bool
+        Whether −1 is allowed too.
+    """
+    checked = np.asarray(positions)
+    if checked.ndim != 1 or (checked.size and checked.dtype.kind not in "iu"):
+        raise ValueError(
+            f"{name} must be a one-dimensional array of integers, "
+            f"got {checked.dtype} of shape {checked.shape}"
+        )
+    checked = checked.astype(np.int64)
+    bad = (checked < -int(unknown)) | (checked >= total)
+    if bad.any():
+        where = int(np.argmax(bad))
+        also = ", and −1 is an unknown one" if unknown else ""
+        raise ValueError(f"{name}[{where}] is {checked[where]}; positions go from 0 to {total - 1}{also}")
+    return checked
+
+
+def check_k(k: int, n_items: int) -> None:
+    """Refuse lengths of lists that are no whole number between 1 and the number of items."""
+    if not (isinstance(k, int | np.integer) and 1 <= k <= n_items):
+        raise ValueError(f"k must be between 1 and the number of items, {n_items}; got {k}")
+
+
+def check_histories(histories: object, n_items: int) -> csr_array:
+    """Return histories, one column per item, as float32."""
+    if not issparse(histories) or histories.ndim != 2 or histories.shape[1] != n_items:
+        raise ValueError(
+            f"histories must be sparse with one column for each of {n_items} items, "
+            f"got {type(histories).__name__} of shape {np.shape(histories)}"
+        )
+    checked = csr_array(histories, dtype=np.float32)
+    if not checked.has_canonical_format:  # the caller's matrix stays as it is
+        checked = checked.copy()
+        checked.sum_duplicates()
+    bad = ~(checked.data >= 0) | np.isinf(checked.data)
+    if bad.any():
+        raise ValueError(f"histories must be finite and not negative; {first_pair(checked, bad)}")
+    return checked
+
+
+def check_item_features(features: object, n_items: int) -> csr_array | np.ndarray:
+    """Return features of items, shape (n_items, n_features), as float32, sparse or dense as they came."""
+    found = csr_array(features) if issparse(features) else np.asarray(features)
+    if found.ndim != 2 or found.shape[0] != n_items:
+        raise ValueError(
+            f"item_features must have one row for each of {n_items} items, got shape {found.shape}"
+        )
+    values = found.data if issparse(found) else found
+    if values.dtype.kind not in "biuf" or not np.isfinite(values).all():
+        raise ValueError("item_features must be finite numbers")
+    return found.astype(np.float32)

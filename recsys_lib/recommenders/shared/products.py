@@ -1,0 +1,152 @@
+"""Products of sparse and dense matrices, shared out among the cores, and inverses of Gram matrices."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from scipy.linalg import cho_factor, lapack
+from scipy.sparse import csr_array
+
+from recsys_lib.recommenders.shared.arrays import Array
+from recsys_lib.scoring import workers
+
+_COLUMNS = 64  # of a dense factor at once: 2,500 rows of them fit the second-level cache
+_ROWS = 256  # of a sparse factor at once: bounds the sparse result before it is made dense
+_DEVICE_BYTES = 2**28  # of a sparse matrix made dense on an accelerator, at a time
+
+
+def sparse_product(left: csr_array, right: csr_array) -> np.ndarray:
+    """Multiply two sparse matrices into a dense array, its rows shared out among the cores."""
+    result = np.empty((left.shape[0], right.shape[1]), np.float32)
+
+    def multiply(rows: slice) -> None:
+        (left[rows] @ right).toarray(out=result[rows])
+
+    workers.run(multiply, _blocks(left.shape[0], _ROWS), workers.worker_count())
+    return result
+
+
+def mixed_product(left: csr_array, right: np.ndarray) -> np.ndarray:
+    """Multiply a sparse and a dense matrix, columns shared out among the cores.
+
+    A few columns at a time: the sparse factor then finds every row of them in the cache.
+    """
+    result = np.empty((left.shape[0], right.shape[1]), np.float32)
+
+    def multiply(columns: slice) -> None:
+        result[:, columns] = left @ np.ascontiguousarray(right[:, columns])
+
+    workers.run(multiply, _blocks(right.shape[1], _COLUMNS), workers.worker_count())
+    return result
+
+
+def dense_product(rows: csr_array, matrix: Array) -> Array:
+    """Multiply a sparse and a dense matrix where the dense one is."""
+    if isinstance(matrix, np.ndarray):
+        return mixed_product(rows, matrix)
+    return torch.from_numpy(rows.toarray()).to(matrix.device) @ matrix
+
+
+def transposed_product(left: Array, columns: csr_array) -> Array:
+    """Multiply ``left @ columns.T`` for a dense and a sparse matrix, where the dense one is."""
+    if isinstance(left, np.ndarray):
+        return mixed_product(columns, left.T).T
+    return torch.cat([left @ block.T for block in _dense_blocks(columns, left)], 1)
+
+
+def squared_lengths(vectors: csr_array) -> np.ndarray:
+    """Return the inner product of every row with itself, float32, shape (n,)."""
+    squares = vectors.data.astype(np.float64) ** 2
+    return np.bincount(rows_of(vectors), weights=squares, minlength=vectors.shape[0]).astype(np.float32)
+
+
+def rows_of(matrix: csr_array) -> np.ndarray:
+    """Return the row of every stored entry, in the order in which they are stored."""
+    return np.repeat(np.arange(matrix.shape[0]), np.diff(matrix.indptr))
+
+
+def user_counts(matrix: csr_array) -> np.ndarray:
+    """Count the users who have each item, shape (n_items,)."""
+    return np.bincount(matrix.indices, minlength=matrix.shape[1])
+
+
+def gram(rows: csr_array) -> np.ndarray:
+    """Multiply all rows with each other, shape (n_rows, n_rows), float64."""
+    rows = rows.astype(np.float64)
+    columns = rows.T.tocsr()
+    products = np.empty((rows.shape[0], rows.shape[0]))
+
+    def fill(block: slice) -> None:  # by blocks, since a sparse product of all rows is nearly full
+        products[block] = (rows[block] @ columns).toarray()
+
+    workers.run(fill, _blocks(len(products), _ROWS), workers.worker_count())
+    return products
+
+
+def item_weights(products: np.ndarray, regularization: float, device: torch.device) -> torch.Tensor:
+    """Solve EASE for the weights between items: ``B_ji = −P_ji / P_ii`` with ``P = (G + λ I)⁻¹``.
+
+    Parameters
+    ----------
+    products : np.ndarray of float64, shape (n_items, n_items)
+        G, the Gram matrix; overwritten.
+    regularization : float
+        λ > 0.
+    device : torch.device
+
+    Returns
+    -------
+    float32 tensor, shape (n_items, n_items)
+        B, with a diagonal of 0, on the device.
+
+    References
+    ----------
+    Steck (2019), "Embarrassingly Shallow Autoencoders for Sparse Data", WWW.
+    """
+    products[np.diag_indices_from(products)] += regularization
+    weights = invert(products, device)
+    weights /= -weights.diagonal()
+    return torch.as_tensor(weights).fill_diagonal_(0).float().to(device)
+
+
+def invert(matrix: np.ndarray, device: torch.device) -> Array:
+    """Invert a symmetric positive definite matrix in float64; a NumPy array comes back on the host."""
+    if device.type not in ("cpu", "mps"):
+        return torch.cholesky_inverse(torch.linalg.cholesky(torch.from_numpy(matrix).to(device)))
+    # SciPy's OpenBLAS and not torch's MKL, which may be several times slower. The transpose is the same
+    # matrix in LAPACK's order, so nothing is copied.
+    factor, lower = cho_factor(matrix.T, lower=True, overwrite_a=True, check_finite=False)
+    inverse, _ = lapack.dpotri(factor, lower=lower, overwrite_c=True)
+    for start in range(0, len(inverse), _ROWS):  # LAPACK fills one triangle
+        stop = start + _ROWS
+        inverse[start:stop, stop:] = inverse[stop:, start:stop].T
+        square = np.tril(inverse[start:stop, start:stop])
+        inverse[start:stop, start:stop] = square + np.tril(square, -1).T
+    return inverse.T  # the same, in the order of NumPy
+
+
+def quadratic_forms(matrix: Array, columns: csr_array) -> Array:
+    """Return ``x_iᵀ A x_i`` for each row x_i of `columns` and a symmetric A; all of ``A X`` is never kept."""
+    if not isinstance(matrix, np.ndarray):
+        return torch.cat([((block @ matrix) * block).sum(1) for block in _dense_blocks(columns, matrix)])
+
+    def form(block: slice) -> np.ndarray:
+        pairs = columns[:, block].tocoo()
+        products = columns @ np.ascontiguousarray(matrix[:, block])
+        return np.bincount(pairs.row, products[pairs.row, pairs.col] * pairs.data, columns.shape[0])
+
+    return np.sum(workers.run(form, _blocks(len(matrix), _ROWS), workers.worker_count()), axis=0)
+
+
+def _blocks(total: int, size: int) -> list[slice]:
+    """Even slices of at most `size`, enough for all workers."""
+    return workers.even_slices(total, max(workers.worker_count(), -(-total // size)))
+
+
+def _dense_blocks(rows: csr_array, like: torch.Tensor) -> Iterator[torch.Tensor]:
+    """All rows in order, dense, on the device and in the precision of a tensor."""
+    height = max(1, _DEVICE_BYTES // (like.element_size() * max(1, rows.shape[1])))
+    for block in workers.even_slices(rows.shape[0], -(-rows.shape[0] // height)):
+        yield torch.from_numpy(rows[block].toarray()).to(like.device, like.dtype)

@@ -34,7 +34,7 @@ ENVIRONMENT = {"implicit": {"OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 # A contender that needs longer than TOO_LONG seconds for all queries is timed on FEW_QUERIES of them and
 # scaled up: all of them work off queries in blocks, so time is linear in their number.
 FEW_QUERIES, TOO_LONG = 64, 2.0
-COLOURS = {PRODUCT: "#000000", "torch": "#E69F00", "implicit": "#009E73", "faiss": "#CC79A7", OURS: "#0072B2"}
+COLORS = {PRODUCT: "#000000", "torch": "#E69F00", "implicit": "#009E73", "faiss": "#CC79A7", OURS: "#0072B2"}
 MARKERS = {PRODUCT: "_", "torch": "s", "implicit": "^", "faiss": "D", OURS: "o"}
 
 
@@ -319,7 +319,7 @@ def draw(rows: list[dict], growth: list[dict]) -> Path:
                 [row["items"] for row in over_items],
                 values,
                 MARKERS[name] + "-",
-                color=COLOURS[name],
+                color=COLORS[name],
                 label=name,
             )
         axis.set(xscale="log", xlabel="items", ylabel=label)
@@ -346,11 +346,11 @@ def draw_ratios(axis: object, factors: str, rows: list[dict]) -> None:
             ratios,
             spread,
             fmt=MARKERS[name],
-            color=COLOURS[name],
+            color=COLORS[name],
             label=name,
             capsize=2,
         )
-    axis.axhline(1, color=COLOURS[PRODUCT], linewidth=1)
+    axis.axhline(1, color=COLORS[PRODUCT], linewidth=1)
     axis.text(-0.4, 1.02, "bare product", fontsize=9)
     ours = [row["results"][OURS]["ratio"] for row in rows]
     first = all(

@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.patches import FancyBboxPatch
 
 # Okabe and Ito (2008), "Color Universal Design": told apart by readers with any common colour blindness.
-COLOURS = {
+COLORS = {
     "blue": "#0072B2",
     "orange": "#E69F00",
     "green": "#009E73",
@@ -26,7 +26,7 @@ def use_course_style() -> None:
             "figure.figsize": (8, 3.6),
             "figure.dpi": 90,
             "figure.constrained_layout.use": True,
-            "axes.prop_cycle": plt.cycler(color=list(COLOURS.values())),
+            "axes.prop_cycle": plt.cycler(color=list(COLORS.values())),
             "axes.titlelocation": "left",
             "axes.titlesize": 12,
             "axes.titleweight": "bold",
@@ -55,7 +55,7 @@ def draw_boxes(
         Its axes are hidden; its limits are set to hold all boxes.
     boxes : dict
         Name → (x, y, second line, colour): the centre in arbitrary units, a line of small print, and a key
-        of `COLOURS`.
+        of `COLORS`.
     links : iterable of (from, to, label)
         Between names of `boxes`.
     size : (width, height)
@@ -68,11 +68,11 @@ def draw_boxes(
     for start, end, label in links:
         (x0, y0), (x1, y1) = boxes[start][:2], boxes[end][:2]
         # Drawn behind the boxes, so that a line between centres seems to end at their edges.
-        ax.plot([x0, x1], [y0, y1], color=COLOURS["grey"], lw=1.4, zorder=1)
+        ax.plot([x0, x1], [y0, y1], color=COLORS["grey"], lw=1.4, zorder=1)
         ax.text((x0 + x1) / 2, (y0 + y1) / 2, label, fontsize=8, zorder=2, bbox=label_patch, **centered)
     for name, (x, y, small, colour) in boxes.items():
         corner = (x - width / 2, y - height / 2)
-        ax.add_patch(FancyBboxPatch(corner, width, height, ec=COLOURS[colour], **outline))
+        ax.add_patch(FancyBboxPatch(corner, width, height, ec=COLORS[colour], **outline))
         ax.text(x, y + 0.16 * height, name, fontsize=9.5, weight="bold", zorder=4, **centered)
         ax.text(x, y - 0.22 * height, small, fontsize=8, zorder=4, **centered)
     xs, ys = [box[0] for box in boxes.values()], [box[1] for box in boxes.values()]

@@ -4,7 +4,7 @@ matplotlib.use("agg")
 import matplotlib.pyplot as plt
 import pytest
 
-from recsys_lib.course.plots import COLOURS, draw_boxes, use_course_style
+from recsys_lib.course.plots import COLORS, draw_boxes, use_course_style
 
 
 def test_every_box_and_link_is_drawn_inside_the_axes():
@@ -28,4 +28,4 @@ def test_an_unknown_end_of_a_link_is_an_error():
 def test_the_style_uses_the_colour_blind_safe_cycle():
     with plt.rc_context():
         use_course_style()
-        assert [entry["color"] for entry in plt.rcParams["axes.prop_cycle"]] == list(COLOURS.values())
+        assert [entry["color"] for entry in plt.rcParams["axes.prop_cycle"]] == list(COLORS.values())

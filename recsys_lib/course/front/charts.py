@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter
 
 from recsys_lib.course.front import tables
-from recsys_lib.course.plots import COLOURS, draw_boxes, use_course_style
+from recsys_lib.course.plots import COLORS, draw_boxes, use_course_style
 from recsys_lib.files import atomic_path
 
 DATA = {  # box → place, small print, notebooks it goes into
@@ -83,11 +83,11 @@ def draw_map() -> Figure:
         line.set(lw=0.8, alpha=0.6)
     numbers = [x for x, _ in NOTEBOOKS.values()]
     for start, end in pairwise(numbers):
-        arrow = {"arrowstyle": "-|>", "color": COLOURS["blue"], "lw": 2}
+        arrow = {"arrowstyle": "-|>", "color": COLORS["blue"], "lw": 2}
         ax.annotate("", (end - 1.4, 2.0), (start + 1.4, 2.0), arrowprops=arrow)
     levels = ((4.2, "data", "green"), (2.0, "notebooks", "blue"), (-0.2, "recsys_lib", "orange"))
     for y, name, colour in levels:
-        ax.text(-1.7, y, name, ha="right", va="center", weight="bold", color=COLOURS[colour])
+        ax.text(-1.7, y, name, ha="right", va="center", weight="bold", color=COLORS[colour])
     ax.set(xlim=(-3.7, 17.0), ylim=(-0.9, 4.9))
     return figure
 
@@ -101,7 +101,7 @@ def draw_leaderboards(boards: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> 
     for ax, (task, rows) in zip(axes[0], boards.items(), strict=True):
         for place, (model, metrics) in enumerate(rows.items()):
             row, published = metrics["ndcg@10"], model.startswith("published: ")
-            colour = COLOURS["red" if model in tables.BASELINES else "grey" if published else "blue"]
+            colour = COLORS["red" if model in tables.BASELINES else "grey" if published else "blue"]
             if row["low"] is not None:
                 ax.plot([row["low"], row["high"]], [place, place], color=colour, lw=2)
             ax.plot(row["value"], place, "o", color=colour, mfc="white" if published else colour, ms=5)
@@ -116,14 +116,14 @@ def draw_speed(rows: list[tuple[str, float, dict[str, float]]]) -> Figure:
     """Draw how many times as long as recsys_lib the other libraries take."""
     figure, ax = plt.subplots(figsize=(9, 0.9 + 0.3 * len(rows)))
     others = list(dict.fromkeys(name for _, _, seconds in rows for name in seconds))
-    colours = [colour for colour in COLOURS.values() if colour != COLOURS["blue"]]
+    colours = [colour for colour in COLORS.values() if colour != COLORS["blue"]]
     for number, name in enumerate(others):
         places = [place for place, (_, _, seconds) in enumerate(rows) if name in seconds]
         times = [rows[place][2][name] / rows[place][1] for place in places]
         marker, colour = MARKERS[number % len(MARKERS)], colours[number % len(colours)]
         ax.plot(times, places, marker, color=colour, label=name, ms=7)
-    ax.axvline(1, color=COLOURS["blue"], lw=2)
-    ax.annotate("recsys_lib", (1, -0.6), xytext=(4, 0), textcoords="offset points", color=COLOURS["blue"])
+    ax.axvline(1, color=COLORS["blue"], lw=2)
+    ax.annotate("recsys_lib", (1, -0.6), xytext=(4, 0), textcoords="offset points", color=COLORS["blue"])
     ax.set(yticks=range(len(rows)), yticklabels=[what for what, _, _ in rows], ylim=(len(rows) - 0.5, -1))
     ax.set(xscale="log", xlabel="times as long as recsys_lib (logarithmic scale)")
     ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))

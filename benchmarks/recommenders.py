@@ -272,11 +272,11 @@ def draw(results: dict[str, dict], path: Path) -> None:
         for name, result in results.items():
             ours = not name.startswith("implicit")
             # Okabe and Ito's blue and vermilion, and two shapes: told apart without colour, too.
-            colour, marker = ("#0072B2", "o") if ours else ("#D55E00", "D")
+            color, marker = ("#0072B2", "o") if ours else ("#D55E00", "D")
             x, y = result["median"], result["ndcg"][place]
-            axis.plot(x, y, marker, color=colour, markersize=8, markerfacecolor=colour if ours else "white")
+            axis.plot(x, y, marker, color=color, markersize=8, markerfacecolor=color if ours else "white")
             label = name.removeprefix("implicit ")
-            axis.text(1.12 * x, heights[name], label, fontsize=9, color=colour, verticalalignment="center")
+            axis.text(1.12 * x, heights[name], label, fontsize=9, color=color, verticalalignment="center")
             if "ratio" in result:
                 other = results[COUNTERPART[name]]
                 axis.plot([x, other["median"]], [y, other["ndcg"][place]], color="0.8", zorder=0)
@@ -288,9 +288,9 @@ def draw(results: dict[str, dict], path: Path) -> None:
         axis.spines[["top", "right"]].set_visible(False)
     axes[0].set_title("Items had before allowed", loc="left")
     axes[1].set_title("New items only", loc="left")
-    for label, colour, marker in (("recsys_lib", "#0072B2", "o"), ("implicit", "#D55E00", "D")):
-        face = colour if marker == "o" else "white"
-        axes[1].plot([], [], marker, color=colour, markerfacecolor=face, label=label)
+    for label, color, marker in (("recsys_lib", "#0072B2", "o"), ("implicit", "#D55E00", "D")):
+        face = color if marker == "o" else "white"
+        axes[1].plot([], [], marker, color=color, markerfacecolor=face, label=label)
     axes[1].legend(frameon=False, loc="lower left")
     figure.suptitle(headline(results))
     figure.savefig(path, dpi=110)

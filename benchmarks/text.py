@@ -78,12 +78,12 @@ def make(name: str, cell: dict) -> Callable[[], None]:
 
 def train_call(name: str, text_model: Any, texts: dict[str, list], path: Path) -> Callable[[], None]:
     """Return a call that trains one epoch; after the first it measures the loss on held-out pairs."""
-    from recsys_lib.text import PairClassifier, labelled_pairs, mean_loss
+    from recsys_lib.text import PairClassifier, labeled_pairs, mean_loss
 
     model = PairClassifier(text_model)
     pairs = texts["first"], texts["second"], np.array(texts["labels"])
     train, rest = ([column[part] for column in pairs] for part in (slice(PAIRS), slice(PAIRS, None)))
-    held_out = labelled_pairs(text_model.tokenizer, *rest)
+    held_out = labeled_pairs(text_model.tokenizer, *rest)
     start = {"recsys_lib": ours, "padded to 128": plain_loop}.get(name, trainer)
     epoch = start(model, text_model.tokenizer, *train, name)
 
@@ -102,10 +102,10 @@ def ours(model: Any, tokenizer: Any, first: list, second: list, labels: np.ndarr
 
     Like the others below, returns a call that trains and returns the tokens computed on, padding included.
     """
-    from recsys_lib.text import fit, labelled_pairs
+    from recsys_lib.text import fit, labeled_pairs
 
-    pairs = labelled_pairs(tokenizer, first, second, labels)
-    one = labelled_pairs(tokenizer, first[:1], second[:1], labels[:1])
+    pairs = labeled_pairs(tokenizer, first, second, labels)
+    one = labeled_pairs(tokenizer, first[:1], second[:1], labels[:1])
 
     def epoch(whole: bool) -> int:
         history = fit(model, pairs, one, epochs=1, batch_size=BATCH, rate=RATE)
@@ -287,8 +287,8 @@ def draw(results: dict[str, dict[str, dict]], path: Path) -> None:
         names = list(found)[::-1]
         speed = np.array([found[name]["texts_per_second"] for name in names])
         ends = np.array([[counts[task] / found[name][end] for name in names] for end in ("high", "low")])
-        colours = ["#0072B2" if name == "recsys_lib" else "#D55E00" for name in names]
-        axis.barh(names, speed, color=colours, xerr=np.abs(ends - speed), capsize=4)
+        colors = ["#0072B2" if name == "recsys_lib" else "#D55E00" for name in names]
+        axis.barh(names, speed, color=colors, xerr=np.abs(ends - speed), capsize=4)
         for place, value in enumerate(speed):  # beyond the line
             text = f" {value:,.1f}"
             axis.text(1.01 * ends[1][place], place, text, verticalalignment="center")

@@ -205,8 +205,8 @@ def _store(source: Path, executed: Path, stored: Path) -> None:
 
 
 def _report(failure: "Failure", name: str, target: Path) -> None:
-    colours = sys.stderr.isatty() and "NO_COLOR" not in os.environ
-    message = failure.message if colours else ANSI_CODES.sub("", failure.message)
+    colors = sys.stderr.isatty() and "NO_COLOR" not in os.environ
+    message = failure.message if colors else ANSI_CODES.sub("", failure.message)
     where = f"in cell {failure.cell}" if failure.cell else "before its first cell"
     source = "".join(f"    {line}\n" for line in failure.source.splitlines())
     text = (

@@ -70,9 +70,9 @@ def draw_boxes(
         # Drawn behind the boxes, so that a line between centres seems to end at their edges.
         ax.plot([x0, x1], [y0, y1], color=COLORS["grey"], lw=1.4, zorder=1)
         ax.text((x0 + x1) / 2, (y0 + y1) / 2, label, fontsize=8, zorder=2, bbox=label_patch, **centered)
-    for name, (x, y, small, colour) in boxes.items():
+    for name, (x, y, small, color) in boxes.items():
         corner = (x - width / 2, y - height / 2)
-        ax.add_patch(FancyBboxPatch(corner, width, height, ec=COLORS[colour], **outline))
+        ax.add_patch(FancyBboxPatch(corner, width, height, ec=COLORS[color], **outline))
         ax.text(x, y + 0.16 * height, name, fontsize=9.5, weight="bold", zorder=4, **centered)
         ax.text(x, y - 0.22 * height, small, fontsize=8, zorder=4, **centered)
     xs, ys = [box[0] for box in boxes.values()], [box[1] for box in boxes.values()]

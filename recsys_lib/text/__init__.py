@@ -10,7 +10,7 @@ from recsys_lib.text.tasks import (
     ContrastiveModel,
     MaskedLanguageModel,
     PairClassifier,
-    labelled_pairs,
+    labeled_pairs,
     masked_texts,
     matching_texts,
 )

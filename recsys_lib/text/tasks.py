@@ -145,8 +145,8 @@ def masked_texts(
 
 
 @dataclass(frozen=True)
-class LabelledPairs(Examples):
-    """Pairs of texts, each with a label from 0 to 1. Made by `labelled_pairs`."""
+class LabeledPairs(Examples):
+    """Pairs of texts, each with a label from 0 to 1. Made by `labeled_pairs`."""
 
     labels: np.ndarray
 
@@ -195,14 +195,14 @@ class PairClassifier(nn.Module):
         return Output(functional.binary_cross_entropy_with_logits(logits.float(), labels), logits)
 
 
-def labelled_pairs(
+def labeled_pairs(
     tokenizer: PreTrainedTokenizerBase,
     first: Sequence[str],
     second: Sequence[str],
     labels: Sequence[float] | np.ndarray,
     *,
     max_tokens: int = 128,
-) -> LabelledPairs:
+) -> LabeledPairs:
     """Prepare pairs of texts for `PairClassifier`.
 
     Parameters
@@ -225,7 +225,7 @@ def labelled_pairs(
     if labels.shape != (len(first),):
         raise ValueError(f"{len(first)} pairs need as many labels, got an array of shape {labels.shape}")
     check_rows("labels", ~((labels >= 0) & (labels <= 1)), labels, "lie between 0 and 1")
-    return LabelledPairs(tokenize(tokenizer, first, second, max_tokens=max_tokens), labels)
+    return LabeledPairs(tokenize(tokenizer, first, second, max_tokens=max_tokens), labels)
 
 
 # ---- texts that belong together

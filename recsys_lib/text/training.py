@@ -77,7 +77,7 @@ def fit(
         `model(**batch)` returns an `Output`; only weights with `requires_grad` are trained. It stays on the
         device where it is; on a CUDA device the forward pass runs in half precision.
     train, validation : Examples
-        From `masked_texts`, `labelled_pairs` or `matching_texts`.
+        From `masked_texts`, `labeled_pairs` or `matching_texts`.
     epochs : int
         At most this many passes over `train`.
     batch_size : int

@@ -15,7 +15,7 @@ from recsys_lib.text import (
     drop_layers,
     encode,
     fit,
-    labelled_pairs,
+    labeled_pairs,
     linear_bytes,
     masked_texts,
     mean_loss,
@@ -88,7 +88,7 @@ def test_the_int8_layer_equals_its_formula(width, outputs, bias, integers, monke
 def test_a_quantised_classifier_is_smaller_and_judges_alike(tiny) -> None:
     model = PairClassifier(tiny)
     before = {name: value.clone() for name, value in model.state_dict().items()}
-    examples = labelled_pairs(tiny.tokenizer, FIRST, SECOND, [0, 1, 0, 1])
+    examples = labeled_pairs(tiny.tokenizer, FIRST, SECOND, [0, 1, 0, 1])
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         small = quantize(model.train())
@@ -127,7 +127,7 @@ def test_a_quantised_model_guesses_words(load) -> None:
 
 
 def test_what_cannot_be_quantised_or_trained_is_refused(tiny) -> None:
-    examples = labelled_pairs(tiny.tokenizer, FIRST, SECOND, [0, 1, 0, 1])
+    examples = labeled_pairs(tiny.tokenizer, FIRST, SECOND, [0, 1, 0, 1])
     small = quantize(PairClassifier(tiny))
     with pytest.raises(ValueError, match="nothing to train"):
         fit(small, examples, examples)
@@ -178,7 +178,7 @@ def test_layers_that_are_not_there_are_refused(tiny, keep) -> None:
 
 def test_the_students_loss_on_pairs_by_hand(tiny) -> None:
     teacher, student = np.array([0.9, 0.2, 0.0, 1.0]), PairClassifier(tiny)
-    data = labelled_pairs(tiny.tokenizer, FIRST, SECOND, teacher)
+    data = labeled_pairs(tiny.tokenizer, FIRST, SECOND, teacher)
     own = predict(student, data).astype(np.float64)
     expected = -np.mean(teacher * np.log(own) + (1 - teacher) * np.log(1 - own))
     assert mean_loss(student, data) == pytest.approx(expected, rel=1e-5)
@@ -191,6 +191,6 @@ def test_a_student_learns_a_teachers_probabilities(load, monkeypatch) -> None:
     teacher = np.where(np.isin(second, FOODS), 0.8, 0.3)
     student = load()
     model = PairClassifier(drop_layers(student, [1]))
-    data = labelled_pairs(student.tokenizer, first, second, teacher)
+    data = labeled_pairs(student.tokenizer, first, second, teacher)
     fit(model, data, data, epochs=12, batch_size=16, rate=3e-3)
     assert np.abs(predict(model, data) - teacher).mean() < 0.08

@@ -16,7 +16,7 @@ from recsys_lib.text import (
     PairClassifier,
     encode,
     fit,
-    labelled_pairs,
+    labeled_pairs,
     masked_texts,
     matching_texts,
     mean_loss,
@@ -39,7 +39,7 @@ def model_and_batch(load, kind):
     elif kind == "contrastive":
         model, data = ContrastiveModel(text_model), matching_texts(words, FIRST, SECOND)
     else:
-        model, data = PairClassifier(text_model), labelled_pairs(words, FIRST, SECOND, [0, 1, 1, 0])
+        model, data = PairClassifier(text_model), labeled_pairs(words, FIRST, SECOND, [0, 1, 1, 0])
         model = quantize(model) if kind == "int8" else model
     return model, data.batch(np.arange(4), np.random.default_rng(0))
 
@@ -83,7 +83,7 @@ def test_vectors_and_probabilities_are_brought_over_once(tiny, monkeypatch) -> N
     monkeypatch.setattr(torch.Tensor, "cpu", lambda tensor: calls.append(len(tensor)) or cpu(tensor))
     encode(tiny, FIRST + SECOND, batch_size=2)
     assert calls == [8]
-    data = labelled_pairs(tiny.tokenizer, FIRST, SECOND, [0, 1, 1, 0])
+    data = labeled_pairs(tiny.tokenizer, FIRST, SECOND, [0, 1, 1, 0])
     found = predict(PairClassifier(tiny), data, batch_size=2)
     assert calls == [8, 4]
     alone = [PairClassifier(tiny)(**data.batch(np.array([i]), None)).logits.item() for i in range(4)]
@@ -104,7 +104,7 @@ def test_half_precision_holds_for_training_and_validation(load, monkeypatch, hal
     text_model, seen = load(), set()
     model = PairClassifier(text_model)
     model.head.register_forward_hook(lambda layer, inputs, output: seen.add((layer.training, output.dtype)))
-    data = labelled_pairs(text_model.tokenizer, FIRST, SECOND, [0, 1, 1, 0])
+    data = labeled_pairs(text_model.tokenizer, FIRST, SECOND, [0, 1, 1, 0])
     fit(model, data, data, epochs=1, batch_size=4)
     assert seen == {(True, half or torch.float32), (False, half or torch.float32)}
     assert all(value.dtype == torch.float32 for value in model.parameters())

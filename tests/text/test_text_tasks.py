@@ -10,7 +10,7 @@ from recsys_lib.text import (
     MaskedLanguageModel,
     PairClassifier,
     encode,
-    labelled_pairs,
+    labeled_pairs,
     masked_texts,
     matching_texts,
 )
@@ -75,7 +75,7 @@ def test_masked_needs_the_head(tiny) -> None:
 def test_the_pair_classifiers_loss_is_binary_cross_entropy(tiny) -> None:
     model = PairClassifier(tiny).eval()
     labels = np.array([1, 0, 0, 1])
-    examples = labelled_pairs(tiny.tokenizer, FIRST, SECOND, labels)
+    examples = labeled_pairs(tiny.tokenizer, FIRST, SECOND, labels)
     output = model(**examples.batch(ROWS, np.random.default_rng(0)))
     logits = []
     for first, second in zip(FIRST, SECOND, strict=True):
@@ -137,7 +137,7 @@ def test_texts_that_are_right_are_never_negatives(tiny) -> None:
 )
 def test_labels_outside_of_0_to_1_are_refused(tiny, labels, message) -> None:
     with pytest.raises(ValueError, match=message):
-        labelled_pairs(tiny.tokenizer, FIRST, SECOND, labels)
+        labeled_pairs(tiny.tokenizer, FIRST, SECOND, labels)
 
 
 def test_pairs_that_do_not_fit_are_refused(tiny) -> None:
@@ -146,13 +146,13 @@ def test_pairs_that_do_not_fit_are_refused(tiny) -> None:
     with pytest.raises(ValueError, match=r"two different texts, .*; pairs\[1\] is \('soap', 'soap'\)"):
         matching_texts(tiny.tokenizer, FIRST, ["tea", "soap", "milk", "soup"])
     with pytest.raises(ValueError, match=r"pairs\[2\] is empty"):
-        labelled_pairs(tiny.tokenizer, FIRST, ["tea", "soap", "", "soup"], [0, 1, 0, 1])
+        labeled_pairs(tiny.tokenizer, FIRST, ["tea", "soap", "", "soup"], [0, 1, 0, 1])
 
 
 def test_a_long_pair_is_cut_and_said_to_be(tiny) -> None:
     first, second = ["milk " * 50, "tea"], ["bread", "rice"]
     with pytest.warns(UserWarning, match="1 of 2 texts have more than 20 tokens"):
-        examples = labelled_pairs(tiny.tokenizer, first, second, [0, 1], max_tokens=20)
+        examples = labeled_pairs(tiny.tokenizer, first, second, [0, 1], max_tokens=20)
     assert examples.lengths.tolist() == [20, 5]
     words = tiny.tokenizer.convert_ids_to_tokens(examples.tokens.ids[:20])
     assert words[-2:] == ["bread", "[SEP]"]  # the short second text is whole

@@ -14,7 +14,7 @@ from recsys_lib.text import (
     count_weights,
     encode,
     fit,
-    labelled_pairs,
+    labeled_pairs,
     masked_texts,
     matching_texts,
     mean_loss,
@@ -35,7 +35,7 @@ def examples(text_model, n: int = 48, seed: int = 0):
     first, second = (generator.choice(FOODS + TOOLS, n) for _ in range(2))
     labels = np.isin(second, FOODS)
     first = [" ".join([word] * generator.integers(1, 6)) for word in first]
-    return labelled_pairs(text_model.tokenizer, first, [str(word) for word in second], labels.astype(int))
+    return labeled_pairs(text_model.tokenizer, first, [str(word) for word in second], labels.astype(int))
 
 
 def weights(model) -> dict[str, torch.Tensor]:
@@ -129,7 +129,7 @@ def test_the_same_seed_gives_the_same_bits_whatever_the_global_state(load) -> No
 def test_early_stopping_keeps_the_best_weights(tiny, model, monkeypatch, patience) -> None:
     monkeypatch.setattr(training_module, "PATIENCE", patience)
     train = examples(tiny)
-    turned = labelled_pairs(tiny.tokenizer, ["tea"] * 4, ["tea"] * 4, [0] * 4)  # gets worse by training
+    turned = labeled_pairs(tiny.tokenizer, ["tea"] * 4, ["tea"] * 4, [0] * 4)  # gets worse by training
     history = fit(model, train, turned, epochs=20, batch_size=8, rate=3e-3)
     assert history.stopped_early
     assert len(history.validation) == history.best_epoch + 1 + patience < 20
@@ -295,7 +295,7 @@ def test_settings_without_sense_are_refused(tiny, model, changes, message) -> No
 def test_training_on_nothing_is_refused(tiny, model) -> None:
     words = tiny.tokenizer
     for nothing in (
-        labelled_pairs(words, [], [], []),
+        labeled_pairs(words, [], [], []),
         masked_texts(words, []),
         matching_texts(words, [], []),
     ):
@@ -305,7 +305,7 @@ def test_training_on_nothing_is_refused(tiny, model) -> None:
             fit(model, examples(tiny), nothing, **SETTINGS)
         with pytest.raises(ValueError, match="no examples to take the mean loss of"):
             mean_loss(model, nothing)
-    assert predict(model, labelled_pairs(words, [], [], [])).shape == (0,)
+    assert predict(model, labeled_pairs(words, [], [], [])).shape == (0,)
 
 
 def test_a_model_without_a_weight_to_train_is_refused(tiny, model) -> None:

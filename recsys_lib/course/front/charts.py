@@ -86,8 +86,8 @@ def draw_map() -> Figure:
         arrow = {"arrowstyle": "-|>", "color": COLORS["blue"], "lw": 2}
         ax.annotate("", (end - 1.4, 2.0), (start + 1.4, 2.0), arrowprops=arrow)
     levels = ((4.2, "data", "green"), (2.0, "notebooks", "blue"), (-0.2, "recsys_lib", "orange"))
-    for y, name, colour in levels:
-        ax.text(-1.7, y, name, ha="right", va="center", weight="bold", color=COLORS[colour])
+    for y, name, color in levels:
+        ax.text(-1.7, y, name, ha="right", va="center", weight="bold", color=COLORS[color])
     ax.set(xlim=(-3.7, 17.0), ylim=(-0.9, 4.9))
     return figure
 
@@ -101,10 +101,10 @@ def draw_leaderboards(boards: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> 
     for ax, (task, rows) in zip(axes[0], boards.items(), strict=True):
         for place, (model, metrics) in enumerate(rows.items()):
             row, published = metrics["ndcg@10"], model.startswith("published: ")
-            colour = COLORS["red" if model in tables.BASELINES else "grey" if published else "blue"]
+            color = COLORS["red" if model in tables.BASELINES else "grey" if published else "blue"]
             if row["low"] is not None:
-                ax.plot([row["low"], row["high"]], [place, place], color=colour, lw=2)
-            ax.plot(row["value"], place, "o", color=colour, mfc="white" if published else colour, ms=5)
+                ax.plot([row["low"], row["high"]], [place, place], color=color, lw=2)
+            ax.plot(row["value"], place, "o", color=color, mfc="white" if published else color, ms=5)
         ax.set(yticks=range(len(rows)), ylim=(longest - 0.5, -0.5), xlim=0, xlabel="NDCG@10, 95 % interval")
         ax.set_yticklabels(list(rows), fontsize=8)
         ax.set_title(tables.LEADERBOARDS[task])
@@ -116,12 +116,12 @@ def draw_speed(rows: list[tuple[str, float, dict[str, float]]]) -> Figure:
     """Draw how many times as long as recsys_lib the other libraries take."""
     figure, ax = plt.subplots(figsize=(9, 0.9 + 0.3 * len(rows)))
     others = list(dict.fromkeys(name for _, _, seconds in rows for name in seconds))
-    colours = [colour for colour in COLORS.values() if colour != COLORS["blue"]]
+    colors = [color for color in COLORS.values() if color != COLORS["blue"]]
     for number, name in enumerate(others):
         places = [place for place, (_, _, seconds) in enumerate(rows) if name in seconds]
         times = [rows[place][2][name] / rows[place][1] for place in places]
-        marker, colour = MARKERS[number % len(MARKERS)], colours[number % len(colours)]
-        ax.plot(times, places, marker, color=colour, label=name, ms=7)
+        marker, color = MARKERS[number % len(MARKERS)], colors[number % len(colors)]
+        ax.plot(times, places, marker, color=color, label=name, ms=7)
     ax.axvline(1, color=COLORS["blue"], lw=2)
     ax.annotate("recsys_lib", (1, -0.6), xytext=(4, 0), textcoords="offset points", color=COLORS["blue"])
     ax.set(yticks=range(len(rows)), yticklabels=[what for what, _, _ in rows], ylim=(len(rows) - 0.5, -1))

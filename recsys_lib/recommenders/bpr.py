@@ -150,9 +150,11 @@ def step(
     """Choose the negatives and set `.grad` of users, items and biases: the sums over a batch of triples."""
     at = torch.nn.functional.embedding  # on a host several times faster than indexing
     p, i = at(triples.users, users), triples.positives
+    # The candidate that the model ranks highest: most random items are below i already and teach little.
     j, weight = hardest(p, items, biases, triples)
     by = bpr_gradients(p, at(i, items), at(j, items), biases[i], biases[j], weight, regularization)
-    touched = torch.cat([i, j])
+    # A user or an item may occur in several triples: index_add_ sums its gradients.
+    touched = torch.cat([i, j])  # an item is pulled up where it is i, and pushed down where it is j
     users.grad = torch.zeros_like(users).index_add_(0, triples.users, by.user)
     items.grad = torch.zeros_like(items).index_add_(0, touched, torch.cat([by.positive, by.negative]))
     both = torch.cat([by.positive_bias, by.negative_bias])

@@ -75,7 +75,7 @@ def save_tensors(path: str | Path, tensors: Mapping[str, Any], stamp: Mapping[st
     path : str or Path
         Missing parent folders are made.
     tensors : mapping of str to NumPy array or torch tensor
-        Numbers or booleans of any shape.
+        Of any shape; of types that NumPy knows, complex numbers excepted.
     stamp : mapping of str to what JSON can hold
         Whatever tells these tensors from others: versions, settings, checksums of inputs.
 
@@ -115,12 +115,15 @@ def load_tensors(path: str | Path) -> tuple[dict[str, np.ndarray], dict[str, Any
     try:
         with safe_open(path, framework="numpy") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            text, checksum = (file.metadata()[name] for name in ("stamp", "sha256"))
+            stored = file.metadata() or {}
+        if not {"stamp", "sha256"} <= set(stored):
+            raise ValueError("it holds no stamp, so save_tensors did not write it")
+        text, checksum = stored["stamp"], stored["sha256"]
         if checksum != tensors_sha256(tensors, text):
             raise ValueError("its checksum differs")
         return tensors, json.loads(text)
-    except (SafetensorError, ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"{Path(path).name} is damaged: {error or repr(error)}") from error
+    except (SafetensorError, ValueError, TypeError) as error:
+        raise ValueError(f"{Path(path).name} is damaged: {error}") from error
 
 
 def tensors_sha256(tensors: Mapping[str, Any], text: str = "") -> str:
@@ -169,8 +172,10 @@ def _contiguous(value: Any) -> np.ndarray:
     # Known by what it can do, so that whoever only writes files need not import torch.
     if hasattr(value, "detach"):
         value = value.detach().cpu().numpy()
-    # Safetensors writes the bytes as they lie: those of a slice or a transpose would be other numbers.
-    return np.asarray(value, order="C")
+    # Safetensors writes the bytes as they lie: those of a slice, a transpose or another byte order would be
+    # other numbers.
+    array = np.asarray(value, order="C")
+    return array.astype(array.dtype.newbyteorder("="), copy=False)
 
 
 def _copy_permissions(path: Path, temporary: Path) -> None:

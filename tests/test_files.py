@@ -138,3 +138,15 @@ def test_the_project_root_holds_the_library_whatever_the_current_folder(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     assert (project_root() / "recsys_lib" / "files.py").is_file()
+
+
+@pytest.mark.parametrize("dtype", [">f4", "<f4", ">i8"])
+def test_another_byte_order_is_written_as_the_same_numbers(dtype, tmp_path):
+    save_tensors(tmp_path / "x", {"a": np.arange(3, dtype=dtype)}, {})
+    assert load_tensors(tmp_path / "x")[0]["a"].tolist() == [0, 1, 2]
+
+
+def test_a_file_without_a_stamp_is_named(tmp_path):
+    save_file({"a": np.arange(3)}, tmp_path / "x")
+    with pytest.raises(ValueError, match="it holds no stamp"):
+        load_tensors(tmp_path / "x")

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
-from scipy.sparse import coo_array, csr_array
+from scipy.sparse import coo_array, csr_array, issparse
 
 
 @dataclass(frozen=True, eq=False)
@@ -16,7 +16,8 @@ class Interactions:
     Attributes
     ----------
     matrix : csr_array of float32, shape (n_users, n_items)
-        The sum of the values of each (user, item) pair; column indices are sorted and unique.
+        The sum of the values of each (user, item) pair; column indices are sorted and unique. Whatever sparse
+        matrix is given is brought into this form.
     users, items : pandas.Index
         Ids of rows and columns. Row `i` of `matrix` belongs to `users[i]`.
     events : pandas.DataFrame or None
@@ -30,6 +31,7 @@ class Interactions:
     events: pd.DataFrame | None = None
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "matrix", _canonical(self.matrix))
         expected = (len(self.users), len(self.items))
         if self.matrix.shape != expected:
             raise ValueError(f"matrix has shape {self.matrix.shape}, but users and items say {expected}")
@@ -79,6 +81,7 @@ class Interactions:
         events = None
         if time is not None:
             times = frame[time].to_numpy()[known]
+            check_rows(frame[time], pd.isna(frame[time]), "no time")
             events = _events(user_codes, item_codes, values, times)
         return cls(matrix, users, items, events)
 
@@ -200,6 +203,19 @@ def check_rows(column: pd.Series, bad: np.ndarray | pd.Series, problem: str) -> 
     if bad.any():
         row = int(np.argmax(bad))
         raise ValueError(f"column {column.name!r}: row {row} (from 0) is {column.iloc[row]!r}: {problem}")
+
+
+def _canonical(matrix: Any) -> csr_array:
+    """Return any sparse matrix as a csr_array of float32 whose indices are sorted and unique."""
+    if not issparse(matrix):
+        raise ValueError(f"matrix must be a SciPy sparse matrix or array, got {type(matrix).__name__}")
+    found = matrix
+    if not isinstance(matrix, csr_array) or matrix.dtype != np.float32:
+        found = csr_array(matrix, dtype=np.float32)
+    if not found.has_canonical_format:
+        found = found.copy()
+        found.sum_duplicates()
+    return found
 
 
 def _codes(ids: pd.Series, known: pd.Index | None) -> tuple[np.ndarray, pd.Index]:

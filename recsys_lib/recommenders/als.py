@@ -15,8 +15,9 @@ from recsys_lib.recommenders.shared import history
 from recsys_lib.recommenders.shared.answers import progress_bar, similar_factors
 from recsys_lib.recommenders.shared.arrays import Array, as_native, rows_at
 from recsys_lib.recommenders.shared.base import Recommender
-from recsys_lib.recommenders.shared.checks import check_count, check_not_negative, check_positive
+from recsys_lib.recommenders.shared.checks import check_count, check_not_negative, check_positive, check_seed
 from recsys_lib.recommenders.shared.products import user_counts
+from recsys_lib.recommenders.shared.weighting import check_weighting
 from recsys_lib.scoring import TopK
 
 
@@ -30,8 +31,9 @@ class ALS(Recommender):
     held fixed, and so on; each row is a ridge regression. At the end the users are solved for once more,
     exactly: they are optimal for the items that are kept.
 
-    `partial_fit` solves again for the users and items that have new interactions; all others stay. `similar`
-    is the cosine of item factors.
+    `partial_fit` solves again for the users and items that have new interactions; all others stay, also where
+    an item of theirs has moved: until the next `fit`, `fold_in` then differs from `score`. `similar` is the
+    cosine of item factors.
 
     Parameters
     ----------
@@ -84,7 +86,8 @@ class ALS(Recommender):
         check_count(factors=self.factors, iterations=self.iterations, cg_steps=steps)
         check_positive(regularization=self.regularization, alpha=self.alpha)
         check_not_negative(offset=self.offset)
-        history.check_weighting(self.weighting, self.half_life)
+        check_seed(self.seed)
+        check_weighting(self.weighting, self.half_life)
 
     def fit(
         self,
@@ -180,6 +183,8 @@ class ALS(Recommender):
         if given is None:
             drawn = np.random.default_rng(self.seed).standard_normal(shape, np.float32)
             return torch.from_numpy(drawn * np.float32(0.1)).to(self._device())
+        if not isinstance(given, np.ndarray | torch.Tensor):
+            raise ValueError(f"item_factors must be an array or a tensor, got {type(given).__name__}")
         start = torch.as_tensor(given).float()
         if start.shape != shape:
             raise ValueError(f"item_factors must have shape {shape}, got {tuple(start.shape)}")

@@ -20,6 +20,7 @@ from recsys_lib.recommenders.shared.checks import (
     check_interactions,
     check_positions,
     check_positive,
+    check_seed,
     first_pair,
 )
 from recsys_lib.scoring import TopK
@@ -86,6 +87,7 @@ class BiasedMF(Recommender):
     def __post_init__(self) -> None:
         check_count(factors=self.factors, iterations=self.iterations)
         check_positive(regularization=self.regularization, bias_regularization=self.bias_regularization)
+        check_seed(self.seed)
 
     def predict(self, users: np.ndarray, items: np.ndarray) -> np.ndarray:
         """Predict ratings of (user, item) pairs, kept within the scale of train's ratings.

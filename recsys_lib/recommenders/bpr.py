@@ -14,9 +14,8 @@ from recsys_lib.data import Interactions
 from recsys_lib.recommenders.shared.answers import progress_bar, similar_factors
 from recsys_lib.recommenders.shared.arrays import Array, as_native, rows_at
 from recsys_lib.recommenders.shared.base import Recommender
-from recsys_lib.recommenders.shared.checks import check_count, check_not_negative, check_positive
-from recsys_lib.recommenders.shared.history import check_weighting
-from recsys_lib.recommenders.shared.weighting import weigh
+from recsys_lib.recommenders.shared.checks import check_count, check_not_negative, check_positive, check_seed
+from recsys_lib.recommenders.shared.weighting import check_weighting, weigh
 from recsys_lib.scoring import TopK
 
 _START = 0.03  # standard deviation of the first factors
@@ -105,6 +104,7 @@ class BPR(Recommender):
         )
         check_positive(learning_rate=self.learning_rate)
         check_not_negative(regularization=self.regularization)
+        check_seed(self.seed)
         check_weighting(self.weighting, self.half_life)
 
     def _fit(self, train: Interactions) -> None:

@@ -19,7 +19,7 @@ from recsys_lib.recommenders.shared.arrays import Array
 from recsys_lib.recommenders.shared.base import Recommender
 from recsys_lib.recommenders.shared.checks import check_count
 from recsys_lib.recommenders.shared.products import transposed_product
-from recsys_lib.recommenders.shared.weighting import weigh
+from recsys_lib.recommenders.shared.weighting import check_weighting, weigh
 from recsys_lib.scoring import TopK, top_k_blocks
 
 Features = csr_array | np.ndarray
@@ -60,7 +60,7 @@ class ContentBased(Recommender):
     _takes_features: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        history.check_weighting(self.weighting, self.half_life)
+        check_weighting(self.weighting, self.half_life)
         check_count(ngrams=self.ngrams)
 
     def fit(
@@ -129,6 +129,8 @@ class ContentBased(Recommender):
                 "fit(train, item_features=…), one row per item of train"
             )
         self.weights_ = weigh(train, self.weighting, self.half_life)
+        if texts is not None and feature_names is not None:
+            raise ValueError("feature_names are for item_features: the features of texts are their words")
         if texts is not None:
             self.features_, feature_names = _described(_in_order(texts, train.items), self.ngrams)
         else:
@@ -199,7 +201,7 @@ def _in_order(texts: Sequence[str] | pd.Series, items: pd.Index) -> list[str]:
         if len(missing):
             raise ValueError(f"texts hold none for item {missing.tolist()[0]!r}")
         texts = texts.loc[items]
-    texts = list(texts)
+    texts = list(texts) if np.iterable(texts) and not isinstance(texts, str) else [texts]
     if len(texts) != len(items):
         raise ValueError(f"there are {len(items)} items but {len(texts)} texts: give one per item")
     for place, text in enumerate(texts):

@@ -22,7 +22,7 @@ from recsys_lib.recommenders.shared.products import (
     quadratic_forms,
     transposed_product,
 )
-from recsys_lib.recommenders.shared.weighting import weigh
+from recsys_lib.recommenders.shared.weighting import check_weighting, weigh
 from recsys_lib.scoring import TopK, top_k_blocks
 
 
@@ -78,7 +78,7 @@ class EASE(Recommender):
 
     def __post_init__(self) -> None:
         check_positive(regularization=self.regularization, feature_weight=self.feature_weight)
-        history.check_weighting(self.weighting, self.half_life)
+        check_weighting(self.weighting, self.half_life)
 
     def _fit(self, train: Interactions, item_features: csr_array | np.ndarray | None = None) -> None:
         self.history_ = weigh(train, self.weighting, self.half_life)

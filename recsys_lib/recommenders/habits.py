@@ -145,6 +145,8 @@ class Habits:
     def _describe_groups(
         self, users: np.ndarray, items: np.ndarray, age: np.ndarray, groups: Mapping[str, np.ndarray]
     ) -> None:
+        if not isinstance(groups, Mapping):
+            raise ValueError(f"item_groups must map names to arrays, got {type(groups).__name__}")
         self._groups = {}
         decayed = np.bincount(items, 0.5 ** (age / 30), self.n_items)
         for name, codes in groups.items():

@@ -21,9 +21,10 @@ from recsys_lib.recommenders.parts import (
     score_blocks,
     standardize,
 )
+from recsys_lib.recommenders.popularity import Trending
 from recsys_lib.recommenders.shared.arrays import Array
 from recsys_lib.recommenders.shared.base import Recommender
-from recsys_lib.recommenders.shared.checks import check_count, check_interactions, check_positive
+from recsys_lib.recommenders.shared.checks import check_count, check_interactions, check_positive, check_seed
 from recsys_lib.recommenders.shared.holdout import hold_out_last, hold_out_random
 
 HOLDOUTS = ("time", "random")
@@ -96,6 +97,7 @@ class Hybrid(Recommender):
             raise ValueError(f"holdout must be one of {HOLDOUTS}, got {self.holdout!r}")
         check_positive(days=self.days, share=self.share)
         check_count(candidates=self.candidates)
+        check_seed(self.seed)
         if self.share >= 1:
             raise ValueError(f"share must lie between 0 and 1, got {self.share!r}")
 
@@ -130,7 +132,7 @@ class Hybrid(Recommender):
         validation: Interactions | None = None,
     ) -> None:
         if validation is not None:
-            check_interactions(validation)
+            check_interactions(validation, "validation")
             if not (validation.users.equals(train.users) and validation.items.equals(train.items)):
                 raise ValueError("validation must have the users and items of train, in the same order")
             self.parts_ = fit_parts(self.parts, train, self.device, item_features)
@@ -151,6 +153,18 @@ class Hybrid(Recommender):
         return self._blend([part.score(users) for part in self.parts_])
 
     def _fold_in(self, histories: csr_array) -> Array:
+        # Trending has a half-life, but does not look at histories.
+        fading = {
+            (part.half_life, part.half_life is not None and getattr(part, "weighting", "") == "binary")
+            for part in self.parts_
+            if hasattr(part, "half_life") and not isinstance(part, Trending)
+        }
+        if len(fading) > 1:
+            days = sorted({str(half_life) for half_life, _ in fading})
+            raise NotImplementedError(
+                f"Hybrid has no fold_in here: the half-lives of its parts differ ({', '.join(days)}), so no "
+                "history fits them all"
+            )
         return self._blend([part.fold_in(histories) for part in self.parts_])
 
     def _blend(self, scores: list[Array]) -> Array:

@@ -22,7 +22,7 @@ from recsys_lib.recommenders.shared.arrays import Array, place
 from recsys_lib.recommenders.shared.base import Recommender
 from recsys_lib.recommenders.shared.checks import check_positions
 from recsys_lib.recommenders.shared.products import sparse_product, squared_lengths, transposed_product
-from recsys_lib.recommenders.shared.weighting import weigh
+from recsys_lib.recommenders.shared.weighting import check_weighting, weigh
 from recsys_lib.recommenders.similarity import check_neighborhood, nearest, similarity_vectors
 from recsys_lib.scoring import TopK, top_k_blocks
 
@@ -73,7 +73,7 @@ class ItemKNN(Recommender):
 
     def __post_init__(self) -> None:
         check_neighborhood(self.neighbors, self.similarity, self.shrinkage)
-        history.check_weighting(self.weighting, self.half_life)
+        check_weighting(self.weighting, self.half_life)
 
     def _fit(self, train: Interactions) -> None:
         self.history_, self.newest_ = history.build_history(train, self.weighting, self.half_life)
@@ -179,7 +179,7 @@ class UserKNN(Recommender):
 
     def __post_init__(self) -> None:
         check_neighborhood(self.neighbors, self.similarity, self.shrinkage)
-        history.check_weighting(self.weighting, self.half_life)
+        check_weighting(self.weighting, self.half_life)
         check_centered(self.centered)
 
     def predict(self, users: np.ndarray, items: np.ndarray) -> np.ndarray:

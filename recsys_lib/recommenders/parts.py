@@ -21,7 +21,7 @@ def check_parts(parts: Sequence[Recommender], task: str) -> None:
     """Raise a ValueError unless there are parts, all of them simple recommenders, and the task is known."""
     if task not in TASKS:
         raise ValueError(f"task must be one of {TASKS}, got {task!r}")
-    if isinstance(parts, Recommender) or not len(parts):
+    if not isinstance(parts, Sequence) or not len(parts):
         raise ValueError("parts must be a sequence of at least one recommender")
     for place, part in enumerate(parts):
         if not isinstance(part, Recommender):

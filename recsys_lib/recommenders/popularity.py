@@ -11,9 +11,9 @@ from scipy.sparse import csr_array
 from recsys_lib.data import Interactions
 from recsys_lib.recommenders.shared import history
 from recsys_lib.recommenders.shared.base import Recommender
-from recsys_lib.recommenders.shared.checks import check_not_negative, check_positive
+from recsys_lib.recommenders.shared.checks import check_not_negative, check_positive, check_seed
 from recsys_lib.recommenders.shared.products import user_counts
-from recsys_lib.recommenders.shared.weighting import weigh
+from recsys_lib.recommenders.shared.weighting import check_weighting, weigh
 
 
 @dataclass(kw_only=True, eq=False)
@@ -63,7 +63,7 @@ class PersonalFrequency(Recommender):
     _stored: ClassVar[tuple[str, ...]] = ("history_", "newest_")
 
     def __post_init__(self) -> None:
-        history.check_weighting("count", self.half_life)
+        check_weighting("count", self.half_life)
         check_not_negative(prior=self.prior)
 
     def _fit(self, train: Interactions) -> None:
@@ -144,6 +144,9 @@ class Random(Recommender):
         "explain": "its scores are drawn at random, without a reason",
         "fold_in": "the position of a user in train decides what is drawn",
     }
+
+    def __post_init__(self) -> None:
+        check_seed(self.seed)
 
     def _fit(self, train: Interactions) -> None:
         pass  # nothing is learnt

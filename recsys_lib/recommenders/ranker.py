@@ -22,7 +22,7 @@ from recsys_lib.recommenders.parts import (
 )
 from recsys_lib.recommenders.shared.arrays import to_numpy
 from recsys_lib.recommenders.shared.base import Recommender
-from recsys_lib.recommenders.shared.checks import check_count, check_positive
+from recsys_lib.recommenders.shared.checks import check_count, check_positive, check_seed
 from recsys_lib.recommenders.shared.holdout import hold_out_last
 from recsys_lib.recommenders.trees import fit_trees
 
@@ -102,14 +102,16 @@ class BoostedRanker(Recommender):
 
     def __post_init__(self) -> None:
         check_parts(self.parts, self.task)
-        self.candidates = list(self.candidates)
-        whole = all(isinstance(n, int | np.integer) and n >= 0 for n in self.candidates)
-        if len(self.candidates) != len(self.parts) or not whole or not any(self.candidates):
+        counts = list(self.candidates) if np.iterable(self.candidates) else []
+        whole = all(isinstance(count, int | np.integer) and count >= 0 for count in counts)
+        if len(counts) != len(self.parts) or not whole or not any(counts):
             raise ValueError(
                 f"candidates must hold a whole number of at least 0 for each of {len(self.parts)} parts, "
                 f"one of them above 0; got {self.candidates}"
             )
+        self.candidates = [int(count) for count in counts]
         check_positive(days=self.days, learning_rate=self.learning_rate, negatives=self.negatives)
+        check_seed(self.seed)
         check_count(periods=self.periods, trees=self.trees, leaves=self.leaves, min_rows=self.min_rows)
         if self.leaves < 2:
             raise ValueError(f"leaves must be at least 2, got {self.leaves!r}")

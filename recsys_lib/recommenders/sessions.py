@@ -14,7 +14,7 @@ from recsys_lib.recommenders.shared.arrays import Array, as_native
 from recsys_lib.recommenders.shared.base import Recommender
 from recsys_lib.recommenders.shared.checks import check_not_negative, check_positive
 from recsys_lib.recommenders.shared.products import dense_product, gram, item_weights
-from recsys_lib.recommenders.shared.weighting import seconds, weigh
+from recsys_lib.recommenders.shared.weighting import check_weighting, seconds, weigh
 from recsys_lib.scoring import TopK, top_k_blocks
 
 
@@ -65,7 +65,7 @@ class SessionEASE(Recommender):
         check_not_negative(share=self.share)
         if self.share > 1:
             raise ValueError(f"share must lie between 0 and 1, got {self.share!r}")
-        history.check_weighting(self.weighting, self.half_life)
+        check_weighting(self.weighting, self.half_life)
 
     def _fit(self, train: Interactions) -> None:
         if train.events is None:

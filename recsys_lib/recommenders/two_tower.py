@@ -15,8 +15,8 @@ from recsys_lib.recommenders.shared import history
 from recsys_lib.recommenders.shared.answers import progress_bar, similar_factors
 from recsys_lib.recommenders.shared.arrays import Array, as_native, rows_at
 from recsys_lib.recommenders.shared.base import Recommender
-from recsys_lib.recommenders.shared.checks import check_count, check_not_negative, check_positive
-from recsys_lib.recommenders.shared.weighting import weigh
+from recsys_lib.recommenders.shared.checks import check_count, check_not_negative, check_positive, check_seed
+from recsys_lib.recommenders.shared.weighting import check_weighting, weigh
 from recsys_lib.recommenders.towers import (
     DeviceFeatures,
     Features,
@@ -119,7 +119,8 @@ class TwoTower(Recommender):
         )
         check_positive(learning_rate=self.learning_rate, temperature=self.temperature)
         check_not_negative(weight_decay=self.weight_decay)
-        history.check_weighting(self.weighting, self.half_life)
+        check_seed(self.seed)
+        check_weighting(self.weighting, self.half_life)
 
     def _fit(self, train: Interactions, item_features: Features | None = None) -> None:
         self.features_ = item_features

@@ -1,9 +1,11 @@
 import numpy as np
 import pandas as pd
 import pytest
+import scipy.sparse
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.sparse import csr_array
 
 from recsys_lib.data import Interactions, Split, discovery
 
@@ -135,3 +137,37 @@ def test_to_frame_gives_back_the_sums(rows):
     made = Interactions.from_frame(frame, "user", "item", "value").to_frame()
     expected = frame.groupby(["user", "item"], as_index=False)["value"].sum()
     pd.testing.assert_frame_equal(made, expected, check_dtype=False)
+
+
+@pytest.mark.parametrize(
+    "kind", ["csr", "csc", "coo", "lil", "dok", "bsr", "csr_matrix", "float64", "int64", "messy"]
+)
+def test_every_kind_of_sparse_matrix_means_the_same(kind):
+    dense = np.array([[0, 2, 0, 1], [3, 0, 0, 0]], np.float32)
+    if kind == "csr_matrix":
+        matrix = scipy.sparse.csr_matrix(dense)
+    elif kind in ("float64", "int64"):
+        matrix = csr_array(dense).astype(kind)
+    elif kind == "messy":  # unsorted, and one pair twice
+        matrix = csr_array((np.float32([1, 1, 1, 3]), [3, 1, 1, 0], [0, 3, 4]), shape=(2, 4))
+    else:
+        matrix = csr_array(dense).asformat(kind)
+    made = Interactions(matrix, pd.RangeIndex(2), pd.RangeIndex(4))
+    assert isinstance(made.matrix, csr_array)
+    assert made.matrix.dtype == np.float32
+    assert made.matrix.has_canonical_format
+    np.testing.assert_array_equal(made.matrix.toarray(), dense)
+    if kind == "messy":
+        assert matrix.nnz == 4  # the caller's stays as it is
+
+
+def test_a_dense_matrix_is_refused():
+    with pytest.raises(ValueError, match="SciPy sparse matrix or array, got ndarray"):
+        Interactions(np.eye(2), pd.RangeIndex(2), pd.RangeIndex(2))
+
+
+@pytest.mark.parametrize("times", [[1.0, np.nan, 2.0], pd.to_datetime(["2020-01-01", None, "2020-01-02"])])
+def test_a_missing_time_is_named(times):
+    frame = pd.DataFrame({"u": [1, 2, 3], "i": [1, 1, 1], "t": times})
+    with pytest.raises(ValueError, match=r"column 't': row 1 \(from 0\)"):
+        Interactions.from_frame(frame, "u", "i", time="t")

@@ -21,9 +21,10 @@ from sklearn.exceptions import NotFittedError
 from recsys_lib.data import Interactions
 from recsys_lib.files import load_tensors, save_tensors
 from recsys_lib.recommenders.neighbors import ItemKNN
-from recsys_lib.recommenders.popularity import PersonalFrequency, Popularity
+from recsys_lib.recommenders.popularity import PersonalFrequency, Popularity, Trending
 from recsys_lib.recommenders.shared.base import Recommender
 from recsys_lib.recommenders.shared.storage import MODEL_FILE
+from recsys_lib.recommenders.shared.weighting import weigh
 from recsys_lib.scoring import TopK
 
 SIZE = 12  # of the checkerboard
@@ -663,10 +664,147 @@ def test_features_reach_the_parts_of_a_hybrid():
     np.testing.assert_array_equal(model.parts_[0].score(), alone)
 
 
-def test_names_know_the_empty_places(fitted):
-    best = fitted.recommend(np.array([4]), k=5)
-    assert fitted.names(best.ids)[0, 3:].tolist() == [None, None]
-    assert fitted.names(best.ids)[0, :3].tolist() == best.ids[0, :3].tolist()  # ids are positions here
+def test_more_items_than_users(kind):
+    """The other way of EASE and of ItemKNN, where the matrix over users is the smaller one."""
+    model = kind.fit(random_train(n_users=12, n_items=20))
+    scores, best = model.score(), model.recommend(k=20, exclude_seen=False)
+    listed = np.take_along_axis(scores, best.ids, axis=1)
+    np.testing.assert_allclose(listed, best.scores, rtol=1e-4, atol=1e-5)
+    if "fold_in" not in kind.cannot:
+        np.testing.assert_allclose(model.fold_in(model.matrix_), scores, rtol=1e-3, atol=1e-4)
+    if "explain" not in kind.cannot:
+        assert model.explain(0, 3)["contribution"].sum() == pytest.approx(scores[0, 3], rel=1e-4, abs=1e-5)
+    if "partial_fit" not in kind.cannot:
+        assert model.partial_fit(new_interactions()).score().shape == (13, 21)
+
+
+def test_scores_lie_in_memory_row_by_row(fitted):
+    for users in (None, np.array([0, -1])):
+        assert fitted.score(users).flags.c_contiguous
+
+
+@pytest.mark.parametrize("n", [0, -1, 2.5, "a"])
+def test_a_number_of_reasons_is_a_count(fitted, kind, n):
+    needs(kind, "explain")
+    with pytest.raises(ValueError, match="n must be a whole number"):
+        fitted.explain(0, 3, n)
+
+
+def test_a_seed_is_a_whole_number(kind):
+    model = kind.make()
+    if not hasattr(model, "seed"):
+        pytest.skip("draws nothing")
+    for seed in (2.5, -1, None, True, "1"):
+        with pytest.raises(ValueError, match="seed must be a whole number of at least 0"):
+            replace(model, seed=seed)
+
+
+def test_numbers_of_numpy_are_stored_too(kind, tmp_path):
+    plain = kind.make()
+    numbers = {
+        field.name: np.dtype(type(value)).type(value)
+        for field in fields(plain)
+        if type(value := getattr(plain, field.name)) in (int, float) and value
+    }
+    model = kind.fit(random_train(), **numbers)
+    model.save(tmp_path)
+    assert type(model).load(tmp_path).recommend(k=3).ids.shape == (20, 3)
+
+
+class Spy(Popularity):
+    """Fails in the middle of taking something in."""
+
+    def _partial_fit(self, new, merged):
+        self.users_, self.extra_ = merged.users, 1
+        raise KeyboardInterrupt
+
+
+def test_an_interrupted_partial_fit_leaves_the_model_as_it_was():
+    model = Spy().fit(random_train())
+    before = state_of(model)
+    with pytest.raises(KeyboardInterrupt):
+        model.partial_fit(new_interactions())
+    assert state_of(model) == before
+    assert not hasattr(model, "extra_")
+
+
+def test_scores_and_lists_of_unknown_users_stay_on_the_device(monkeypatch):
+    monkeypatch.setattr("recsys_lib.scoring.checks.check_scores", lambda *_: None)  # there are no numbers
+    model = Popularity(device="meta").fit(random_train())
+    assert model.score(np.array([0, -1])).device.type == "meta"
+    assert model.recommend(np.array([0, -1]), k=3).ids.device.type == "meta"
+    histories = csr_array(np.vstack([np.ones(15), np.zeros(15)]))
+    assert model.fold_in(histories).device.type == "meta"
+
+
+@pytest.mark.parametrize("half_lives", [(None, 30.0), (7.0, 30.0)])
+def test_a_hybrid_folds_nothing_in_where_its_parts_fade_differently(half_lives):
+    parts = [PersonalFrequency(half_life=half_lives[0]), ItemKNN(half_life=half_lives[1])]
+    model = MODELS["Hybrid"].make(parts=parts).fit(random_train())
+    with pytest.raises(NotImplementedError, match="half-lives of its parts differ"):
+        model.fold_in(random_train().matrix)
+
+
+def test_a_hybrid_folds_in_where_its_parts_fade_alike():
+    parts = [PersonalFrequency(half_life=30.0), ItemKNN(half_life=30.0), Trending(half_life=5.0)]
+    train = random_train()
+    model = MODELS["Hybrid"].make(parts=parts).fit(train)
+    folded = model.fold_in(weigh(train, "count", 30.0))
+    np.testing.assert_allclose(folded, model.score(), rtol=1e-3, atol=1e-4)
+
+
+def test_ids_of_another_kind_are_refused(fitted, kind):
+    needs(kind, "partial_fit")
+    model = copy.deepcopy(fitted)
+    frame = pd.DataFrame({"user": ["1", "2"], "item": [3, 4], "time": [1e9, 1e9]})
+    with pytest.raises(ValueError, match=r"ids of users are integer so far, but string"):
+        model.partial_fit(Interactions.from_frame(frame, "user", "item", time="time"))
+
+
+def test_features_may_be_a_tensor_and_must_fit_32_bits():
+    model, features = MODELS["EASE"].make(), np.column_stack([np.arange(15) % 2, np.ones(15)])
+    wanted = model.fit(random_train(), item_features=features).score()
+    tensor = torch.from_numpy(features).requires_grad_()
+    np.testing.assert_array_equal(model.fit(random_train(), item_features=tensor).score(), wanted)
+    with pytest.raises(ValueError, match="finite numbers, also in 32 bits"):
+        model.fit(random_train(), item_features=features * 1e300)
+
+
+def test_an_older_model_is_named(tmp_path):
+    (tmp_path / "model.json").write_text("{}")
+    with pytest.raises(FileNotFoundError, match=r"only model\.json, of an earlier version"):
+        Popularity.load(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "settings", "message"),
+    [
+        ("Hybrid", {"parts": None}, "sequence of at least one"),
+        ("Hybrid", {"parts": (part for part in [ItemKNN()])}, "sequence of at least one"),
+        ("BoostedRanker", {"candidates": None}, "a whole number of at least 0"),
+        ("BoostedRanker", {"candidates": 5}, "a whole number of at least 0"),
+        ("EASE", {"regularization": True}, "regularization must be a number above 0"),
+        ("EASE", {"regularization": 10**400}, "regularization must be a number above 0"),
+        ("ItemKNN", {"half_life": "7"}, "half_life must be None or a number"),
+    ],
+)
+def test_settings_that_mean_nothing(name, settings, message):
+    with pytest.raises(ValueError, match=message):
+        MODELS[name].make(**settings)
+
+
+@pytest.mark.parametrize(
+    ("name", "given", "message"),
+    [
+        ("ContentBased", {"texts": 3}, "texts"),
+        ("ContentBased", {"texts": ["a"] * 15, "feature_names": ["x"]}, "feature_names are for"),
+        ("ALS", {"item_factors": "x"}, "item_factors must be an array"),
+        ("BoostedRanker", {"item_groups": [1]}, "item_groups must map"),
+    ],
+)
+def test_what_fit_takes_besides_is_checked(name, given, message):
+    with pytest.raises(ValueError, match=message):
+        MODELS[name].make().fit(random_train(), **given)
 
 
 def test_every_model_of_the_package_is_here():

@@ -13,6 +13,7 @@ from tqdm import tqdm
 
 from recsys_lib.recommenders.shared.arrays import as_native
 from recsys_lib.scoring import TopK, top_k
+from recsys_lib.scoring.checks import check_count
 
 
 def unit_rows(positions: np.ndarray, total: int) -> csr_array:
@@ -23,6 +24,8 @@ def unit_rows(positions: np.ndarray, total: int) -> csr_array:
 
 def largest_first(columns: Mapping[str, Any], n: int | None) -> pd.DataFrame:
     """Return a table of reasons, the n largest contributions first."""
+    if n is not None:
+        check_count(n=n)
     order = np.argsort(-np.asarray(columns["contribution"]), kind="stable")[:n]
     return pd.DataFrame(columns).iloc[order].reset_index(drop=True)
 

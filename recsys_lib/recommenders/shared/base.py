@@ -17,7 +17,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, NoReturn, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import pandas as pd
@@ -26,7 +26,6 @@ from scipy.sparse import csr_array
 from sklearn.exceptions import NotFittedError
 
 from recsys_lib.data import Interactions
-from recsys_lib.data.interactions import names_of
 from recsys_lib.recommenders.shared import storage
 from recsys_lib.recommenders.shared.answers import largest_first, unit_rows
 from recsys_lib.recommenders.shared.arrays import Array, place
@@ -104,10 +103,10 @@ class Recommender:
         """Take in new interactions; users and items not seen before are appended.
 
         What else changes is said by the class. All or nothing, as in `fit`. With a half-life, `new` needs
-        times, none of them before the newest that is known.
+        times, and may not end before the newest that is known.
         """
-        self._check_fitted()
-        check_interactions(new)
+        self._check_can("partial_fit")
+        check_interactions(new, "new")
         with self._unchanged_on_error():
             merged = merge(self.matrix_, self.users_, self.items_, new)
             self._partial_fit(new, merged)
@@ -147,8 +146,8 @@ class Recommender:
         Returns
         -------
         TopK
-            `ids` (positions of items; `names` turns them into ids) and `scores`, shape (n, k); equal scores
-            in ascending order of positions.
+            `ids` (positions of items, see `recsys_lib.data.names_of`) and `scores`, shape (n, k); equals in
+            ascending order of positions.
         """
         users, known = self._positions(users)
         check_k(k, len(self.items_))
@@ -176,9 +175,10 @@ class Recommender:
         Returns
         -------
         float32 array, shape (n, n_items)
-            As `score`: a user of the fit gets the same scores, an empty history the popularity of the items.
+            As `score`: a user of the fit gets the same scores, unless the class says otherwise; an empty
+            history gets the popularity of the items.
         """
-        self._check_fitted()
+        self._check_can("fold_in")
         histories = check_histories(histories, len(self.items_))
         known = np.diff(histories.indptr) > 0
         return self._complete(self._fold_in(histories[np.flatnonzero(known)]), known)
@@ -196,9 +196,10 @@ class Recommender:
         -------
         TopK
             Shape (n, k), most similar first, without the item itself. What the scores measure is said by the
-            class. Where nothing is left, the list ends in id −1 and score −inf.
+            class; nothing is known of an item without interactions, and its list means nothing. Where nothing
+            is left, the list ends in id −1 and score −inf.
         """
-        self._check_fitted()
+        self._check_can("similar")
         check_k(k, len(self.items_))
         items = check_positions("items", items, len(self.items_))
         return self._similar(items, k, unit_rows(items, len(self.items_)))
@@ -219,13 +220,8 @@ class Recommender:
             Largest contribution first. Columns: what the reason is (`item` or `user`: a position; `part`,
             `reason`), and `contribution`.
         """
-        self._check_fitted()
+        self._check_can("explain")
         return largest_first(self._explain(*self._check_pair(user, item)), n)
-
-    def names(self, positions: Array) -> np.ndarray:
-        """Return the ids of items at positions, such as `recommend(…).ids`: same shape, None at −1."""
-        self._check_fitted()
-        return names_of(self.items_, positions)
 
     def save(self, folder: str | Path) -> None:
         """Store the fitted model as safetensors and JSON; a model that was there is replaced as a whole."""
@@ -265,19 +261,19 @@ class Recommender:
 
     def _fold_in(self, histories: csr_array) -> Array:
         """Scores of users with these histories, none of them empty."""
-        self._refuse("fold_in")
+        raise NotImplementedError
 
     def _similar(self, items: np.ndarray, k: int, themselves: csr_array) -> TopK:
         """Rank similar items; `themselves`, shape (n, n_items), is what to exclude."""
-        self._refuse("similar")
+        raise NotImplementedError
 
     def _explain(self, users: np.ndarray, item: int) -> dict[str, Any]:
         """Columns of the table of reasons, `contribution` the last; `users` holds one position."""
-        self._refuse("explain")
+        raise NotImplementedError
 
     def _partial_fit(self, new: Interactions, merged: Interactions) -> None:
         """Take in `new`; `merged` holds old and new together, and is what `matrix_` is going to be."""
-        self._refuse("partial_fit")
+        raise NotImplementedError
 
     def _popularity(self) -> np.ndarray:
         return user_counts(self.matrix_).astype(np.float32)
@@ -313,6 +309,8 @@ class Recommender:
     def _complete(self, scores: Array, known: np.ndarray) -> Array:
         """Scores of all rows: those given where something is known, popularity elsewhere."""
         scores = self._place(scores)
+        if isinstance(scores, np.ndarray):  # a transposed product; sums over its rows would differ in digits
+            scores = np.ascontiguousarray(scores)
         if known.all():
             return scores
         every = np.empty((len(known), len(self.items_)), np.float32)
@@ -335,13 +333,16 @@ class Recommender:
     def _place(self, values: Array) -> Array:
         return place(values, self._device())
 
-    def _refuse(self, what: str) -> NoReturn:
-        why = self._cannot.get(what, _CANNOT[what])
-        raise NotImplementedError(f"{type(self).__name__} has no {what}: {why}")
-
     def _check_fitted(self) -> None:
         if not hasattr(self, "matrix_"):
             raise NotFittedError(f"this {type(self).__name__} is not fitted yet: call fit(train) first")
+
+    def _check_can(self, what: str) -> None:
+        """Refuse what the class does not write, with its reason; and everything before `fit`."""
+        self._check_fitted()
+        if getattr(type(self), f"_{what}") is getattr(Recommender, f"_{what}"):
+            why = self._cannot.get(what, _CANNOT[what])
+            raise NotImplementedError(f"{type(self).__name__} has no {what}: {why}")
 
     def _check_pair(self, user: int, item: int) -> tuple[np.ndarray, int]:
         """Check a user with a history, returned as an array of one position, and an item."""

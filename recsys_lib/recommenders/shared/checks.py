@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from numbers import Real
+from numbers import Integral, Real
 
 import numpy as np
+import torch
 from scipy.sparse import csr_array, issparse
 
 from recsys_lib.data import Interactions
@@ -19,14 +20,15 @@ __all__ = [
     "check_not_negative",
     "check_positions",
     "check_positive",
+    "check_seed",
     "first_pair",
 ]
 
 
-def check_interactions(train: Interactions) -> None:
+def check_interactions(train: Interactions, name: str = "train") -> None:
     """Refuse what nothing can be learnt from, and values that are not finite numbers ≥ 0."""
     if not isinstance(train, Interactions):
-        raise ValueError(f"train must be Interactions (see recsys_lib.data), got {type(train).__name__}")
+        raise ValueError(f"{name} must be Interactions (see recsys_lib.data), got {type(train).__name__}")
     if train.matrix.nnz == 0:
         raise ValueError(f"no interaction to learn from: the matrix of shape {train.matrix.shape} is empty")
     bad = ~(train.matrix.data >= 0) | np.isinf(train.matrix.data)
@@ -34,25 +36,31 @@ def check_interactions(train: Interactions) -> None:
         raise ValueError(f"values must be finite and not negative; {first_pair(train.matrix, bad)}")
 
 
-def first_pair(matrix: csr_array, chosen: np.ndarray) -> str:
+def first_pair(matrix: csr_array, chosen: np.ndarray, rows: str = "user") -> str:
     """Name the first chosen one of the stored values and where it stands, for a message."""
     place = int(np.argmax(chosen))
     row = int(np.searchsorted(matrix.indptr, place, side="right")) - 1
-    return f"user {row} and item {matrix.indices[place]} have {matrix.data[place]:g}"
+    return f"{rows} {row} and item {matrix.indices[place]} have {matrix.data[place]:g}"
 
 
 def check_positive(**values: float) -> None:
     """Refuse the first hyper-parameter that is not a finite number above 0."""
     for name, value in values.items():
-        if not (isinstance(value, Real) and np.isfinite(value) and value > 0):
+        if not (_is_number(value) and value > 0):
             raise ValueError(f"{name} must be a number above 0, got {value!r}")
 
 
 def check_not_negative(**values: float) -> None:
     """Refuse the first hyper-parameter that is not a finite number of at least 0."""
     for name, value in values.items():
-        if not (isinstance(value, Real) and np.isfinite(value) and value >= 0):
+        if not (_is_number(value) and value >= 0):
             raise ValueError(f"{name} must be a finite number of at least 0, got {value!r}")
+
+
+def check_seed(seed: int) -> None:
+    """Refuse a seed that is not a whole number of at least 0."""
+    if isinstance(seed, bool) or not isinstance(seed, Integral) or seed < 0:
+        raise ValueError(f"seed must be a whole number of at least 0, got {seed!r}")
 
 
 def check_positions(name: str, positions: object, total: int, *, unknown: bool = False) -> np.ndarray:
@@ -68,19 +76,18 @@ def check_positions(name: str, positions: object, total: int, *, unknown: bool =
     unknown : bool
         Whether −1 is allowed too.
     """
-    checked = np.asarray(positions)
+    checked = np.asarray(_on_host(positions))
     if checked.ndim != 1 or (checked.size and checked.dtype.kind not in "iu"):
         raise ValueError(
             f"{name} must be a one-dimensional array of integers, "
             f"got {checked.dtype} of shape {checked.shape}"
         )
-    checked = checked.astype(np.int64)
     bad = (checked < -int(unknown)) | (checked >= total)
     if bad.any():
         where = int(np.argmax(bad))
         also = ", and −1 is an unknown one" if unknown else ""
         raise ValueError(f"{name}[{where}] is {checked[where]}; positions go from 0 to {total - 1}{also}")
-    return checked
+    return checked.astype(np.int64)
 
 
 def check_k(k: int, n_items: int) -> None:
@@ -102,18 +109,34 @@ def check_histories(histories: object, n_items: int) -> csr_array:
         checked.sum_duplicates()
     bad = ~(checked.data >= 0) | np.isinf(checked.data)
     if bad.any():
-        raise ValueError(f"histories must be finite and not negative; {first_pair(checked, bad)}")
+        raise ValueError(f"histories must be finite and not negative; {first_pair(checked, bad, 'row')}")
     return checked
 
 
 def check_item_features(features: object, n_items: int) -> csr_array | np.ndarray:
     """Return features of items, shape (n_items, n_features), as float32, sparse or dense as they came."""
-    found = csr_array(features) if issparse(features) else np.asarray(features)
+    found = csr_array(features) if issparse(features) else np.asarray(_on_host(features))
     if found.ndim != 2 or found.shape[0] != n_items:
         raise ValueError(
             f"item_features must have one row for each of {n_items} items, got shape {found.shape}"
         )
+    if found.dtype.kind in "biuf":
+        with np.errstate(over="ignore"):
+            found = found.astype(np.float32)
     values = found.data if issparse(found) else found
-    if values.dtype.kind not in "biuf" or not np.isfinite(values).all():
-        raise ValueError("item_features must be finite numbers")
-    return found.astype(np.float32)
+    if values.dtype != np.float32 or not np.isfinite(values).all():
+        raise ValueError("item_features must be finite numbers, also in 32 bits")
+    return found
+
+
+def _is_number(value: object) -> bool:
+    if not isinstance(value, Real) or isinstance(value, bool | np.bool_):
+        return False
+    try:
+        return bool(np.isfinite(float(value)))
+    except OverflowError:
+        return False
+
+
+def _on_host(values: object) -> object:
+    return values.detach().cpu().numpy() if isinstance(values, torch.Tensor) else values

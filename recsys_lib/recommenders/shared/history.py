@@ -2,22 +2,12 @@
 
 from __future__ import annotations
 
-from numbers import Real
-
 import numpy as np
 import pandas as pd
 from scipy.sparse import coo_array, csr_array
 
 from recsys_lib.data import Interactions
-from recsys_lib.recommenders.shared.weighting import SECONDS_PER_DAY, WEIGHTINGS, seconds, weigh
-
-
-def check_weighting(weighting: str, half_life: float | None) -> None:
-    """Raise a ValueError if there is no such weighting or the half-life is not a number above 0."""
-    if weighting not in WEIGHTINGS:
-        raise ValueError(f"weighting must be one of {WEIGHTINGS}, got {weighting!r}")
-    if half_life is not None and not (isinstance(half_life, Real) and 0 < half_life < np.inf):
-        raise ValueError(f"half_life must be None or a number of days above 0, got {half_life!r}")
+from recsys_lib.recommenders.shared.weighting import SECONDS_PER_DAY, seconds, weigh
 
 
 def build_history(
@@ -117,6 +107,10 @@ def merge(old: csr_array, users: pd.Index, items: pd.Index, new: Interactions) -
     Interactions
         Old positions stay valid. Values of pairs that are in both are added up; `events` are dropped.
     """
+    for name, old_ids, new_ids in (("users", users, new.users), ("items", items, new.items)):
+        kinds = [ids.inferred_type for ids in (old_ids, new_ids)]
+        if kinds[0] != kinds[1]:
+            raise ValueError(f"ids of {name} are {kinds[0]} so far, but {kinds[1]} in the new interactions")
     users = users.append(new.users.difference(users, sort=False))
     items = items.append(new.items.difference(items, sort=False))
     before, after = old.tocoo(), new.matrix.tocoo()

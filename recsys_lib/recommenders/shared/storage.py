@@ -22,10 +22,14 @@ CSR_PARTS = ("data", "indices", "indptr")
 def settings_of(model: Any) -> dict[str, Any]:
     """Return the hyper-parameters of a dataclass model; the device belongs to the machine, not to it."""
     return {
-        field.name: getattr(model, field.name)
+        field.name: _plain(getattr(model, field.name))
         for field in fields(model)
         if field.init and field.name not in ("device", "progress")
     }
+
+
+def _plain(value: Any) -> Any:
+    return value.item() if isinstance(value, np.generic) else value
 
 
 def save_model(model: Any, folder: str | Path) -> None:
@@ -35,7 +39,7 @@ def save_model(model: Any, folder: str | Path) -> None:
     ----------
     model : Recommender
         What its class names in `_stored` may be NumPy arrays, tensors, csr_arrays, named tuples of these, or
-        what JSON can hold. Ids are integers or strings.
+        numbers, strings, None and lists of these. Ids are integers or strings.
     folder : str or Path
         Created if missing.
     """
@@ -74,13 +78,18 @@ def load_model(kind: type, folder: str | Path, device: str, base: type) -> Any:
     """
     path = Path(folder) / MODEL_FILE
     if not path.is_file():
-        raise FileNotFoundError(f"no model in {folder}: there is no {MODEL_FILE}. Save a model there first")
+        older = path.with_suffix(".json").is_file()
+        found = "only model.json, of an earlier version" if older else f"there is no {MODEL_FILE}"
+        raise FileNotFoundError(f"no model in {folder}: {found}. Save a model there first")
     try:
         tensors, stamp = load_tensors(path)
         found = stamp["format"], stamp["version"], stamp["class"]
         parts = [entry["class"] for entry in stamp["settings"].get("parts", ())]
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ValueError(f"the model in {folder} is damaged: {error}. Save it again") from error
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"the model in {folder} is damaged: {error!r}. Save it again") from error
+    except ValueError as error:
+        why = str(error).removeprefix(f"{MODEL_FILE} is damaged: ")
+        raise ValueError(f"the model in {folder} is damaged: {why}. Save it again") from error
     if found[:2] != (FORMAT, VERSION):
         raise ValueError(f"{path} holds {found[0]} version {found[1]}; this library reads version {VERSION}")
     if found[2] != kind.__name__:
@@ -188,7 +197,10 @@ def _ids(index: pd.Index) -> dict[str, Any]:
     values = [int(value) for value in index] if integers else [str(value) for value in index]
     if not integers and not all(isinstance(value, str) for value in index):
         raise ValueError("ids must be integers or strings to be stored")
-    return {"dtype": str(index.dtype), "name": index.name, "values": values}
+    name = _plain(index.name)
+    if not (name is None or isinstance(name, str | int)):
+        raise ValueError(f"the name of ids must be a string to be stored, got {name!r}")
+    return {"dtype": str(index.dtype), "name": name, "values": values}
 
 
 def _index(stored: Mapping[str, Any]) -> pd.Index:

@@ -81,7 +81,7 @@ class Interactions:
         events = None
         if time is not None:
             times = frame[time].to_numpy()[known]
-            check_rows(frame[time], pd.isna(frame[time]), "no time")
+            check_rows(frame[time], pd.isna(frame[time]).to_numpy() & known, "no time")
             events = _events(user_codes, item_codes, values, times)
         return cls(matrix, users, items, events)
 
@@ -108,11 +108,11 @@ class Interactions:
         """Return the column of each item id, −1 where the id is unknown (int64)."""
         return self.items.get_indexer(pd.Index(ids))
 
-    def user_names(self, positions: Any) -> np.ndarray:
+    def user_ids(self, positions: Any) -> np.ndarray:
         """Return the user ids at some positions; see `names_of`."""
         return names_of(self.users, positions)
 
-    def item_names(self, positions: Any) -> np.ndarray:
+    def item_ids(self, positions: Any) -> np.ndarray:
         """Return the item ids at some positions, such as those of a ranked list; see `names_of`."""
         return names_of(self.items, positions)
 
@@ -157,14 +157,15 @@ def discovery(split: Split) -> csr_array:
     return new
 
 
-def names_of(ids: pd.Index, positions: Any) -> np.ndarray:
-    """Return the ids at some positions, None at the empty places of a list.
+def names_of(names: pd.Index | np.ndarray, positions: Any) -> np.ndarray:
+    """Return the ids or titles at some positions, None at the empty places of a list.
 
-    Plain indexing, `ids[positions]`, would name the last id there: −1 counts from the end.
+    Plain indexing, `names[positions]`, would give the last name there: −1 counts from the end.
 
     Parameters
     ----------
-    ids : pandas.Index
+    names : pandas.Index or np.ndarray, shape (n_items,)
+        One per position.
     positions : array or tensor of integers, on any device and of any shape
         −1 is an empty place.
 
@@ -180,15 +181,15 @@ def names_of(ids: pd.Index, positions: Any) -> np.ndarray:
     places = np.asarray(positions.cpu() if hasattr(positions, "cpu") else positions)
     if places.size and places.dtype.kind not in "iu":
         raise ValueError(f"positions must be integers, got {places.dtype}")
-    bad = (places < -1) | (places >= len(ids))
+    bad = (places < -1) | (places >= len(names))
     if bad.any():
         raise ValueError(
-            f"positions go from 0 to {len(ids) - 1}, and −1 is an empty place; got {places[bad][0]}"
+            f"positions go from 0 to {len(names) - 1}, and −1 is an empty place; got {places[bad][0]}"
         )
-    names = np.full(places.shape, None, object)
+    found = np.full(places.shape, None, object)
     filled = places >= 0
-    names[filled] = ids[places[filled].astype(np.int64)].to_numpy(object)
-    return names
+    found[filled] = pd.Index(names)[places[filled].astype(np.int64)].to_numpy(object)
+    return found
 
 
 def check_columns(frame: pd.DataFrame, names: list[str]) -> None:
@@ -202,7 +203,9 @@ def check_rows(column: pd.Series, bad: np.ndarray | pd.Series, problem: str) -> 
     """Raise a ValueError that names the first bad row of a column, and what is there."""
     if bad.any():
         row = int(np.argmax(bad))
-        raise ValueError(f"column {column.name!r}: row {row} (from 0) is {column.iloc[row]!r}: {problem}")
+        value = column.iloc[row]
+        shown = value.item() if isinstance(value, np.generic) else value
+        raise ValueError(f"column {column.name!r}: row {row} (from 0) is {shown!r}: {problem}")
 
 
 def _canonical(matrix: Any) -> csr_array:

@@ -85,18 +85,22 @@ def _absorb(digest: Any, thing: Any) -> None:
         for part in thing:
             _absorb(digest, part)
     else:
+        digest.update(f"{type(thing).__name__};".encode())
         _absorb(digest, _parts(thing))
 
 
 def _parts(thing: Any) -> list[Any]:
     """Take a thing apart into simpler ones that tell it from any other."""
     if isinstance(thing, torch.Tensor):
+        if thing.layout != torch.strided or thing.is_meta:
+            raise TypeError(f"no checksum for a tensor on {thing.device} of layout {thing.layout}")
         as_bytes = thing.detach().cpu().reshape(-1).view(torch.uint8).numpy()  # NumPy has no bfloat16
         return [str(thing.dtype), tuple(thing.shape), as_bytes]
     if issparse(thing):
-        return [thing.shape, thing.indptr, thing.indices, thing.data]
+        rows = thing.tocsr()
+        return [thing.format, rows.shape, rows.indptr, rows.indices, rows.data]
     if isinstance(thing, pd.Series | pd.Index):
-        return [pd.util.hash_pandas_object(thing).to_numpy()]
+        return [str(thing.name), pd.util.hash_pandas_object(thing).to_numpy()]
     if isinstance(thing, Interactions):
         events = thing.events
         columns = None if events is None else [events[name].to_numpy() for name in events]

@@ -156,6 +156,8 @@ def _read(path: Path, key: str, contender: Contender) -> Ranked:
     ids, costs = load_tensors(path)
     if costs.pop("key", None) != key:
         raise ValueError(f"{path.name} holds the lists of something else")
+    if set(ids) != set(contender.tasks) or set(costs) != set(Ranked._fields) - {"ids"}:
+        raise ValueError(f"{path.name} lacks a task or a figure")
     return Ranked({task: ids[task] for task in contender.tasks}, **costs)  # in the order of tasks
 
 

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+import pandas as pd
 
 # Random draws are made in blocks of this many numbers, so memory is bounded whatever the number of users.
 BLOCK_DRAWS = 1 << 22
@@ -248,6 +249,9 @@ def check_groups(groups: Any, n_rows: int) -> np.ndarray:
     """Return the groups as an array; raise ValueError unless there is one per row."""
     if np.shape(groups) != (n_rows,):
         raise ValueError(f"{n_rows} rows but groups of shape {np.shape(groups)}: one per row")
+    missing = np.flatnonzero(pd.isna(groups))
+    if len(missing):
+        raise ValueError(f"groups[{missing[0]}] is missing: every row belongs to a group")
     return np.asarray(groups)
 
 

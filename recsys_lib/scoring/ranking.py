@@ -16,7 +16,7 @@ class TopK(NamedTuple):
     """Ranked items: `ids` and `scores`, both of shape (n_queries, k), best first.
 
     Ids are positions of items; places without a candidate hold id -1 and score -inf. Names for them come
-    from `Interactions.item_names`, which knows empty places: as an index, -1 would be the last item.
+    from `Interactions.item_ids`, which knows empty places: as an index, -1 would be the last item.
     """
 
     ids: Array

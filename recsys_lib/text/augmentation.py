@@ -131,7 +131,7 @@ def merge_texts(
     Parameters
     ----------
     texts : sequence of str, shape (n,)
-        Lists with "; " between their parts, such as those of `household_texts`.
+        Lists with "; " between their parts, such as those of `related_purchases`.
     groups : sequence, shape (n,)
         The household of each list, or its label: only lists of one group are joined, so that what is true
         of both stays true of the joined one.

@@ -168,12 +168,12 @@ def check_texts(texts: Sequence[str], name: str) -> list[str]:
     return texts
 
 
-def check_rows(name: str, bad: np.ndarray, values: Sequence[object], rule: str) -> None:
+def check_examples(name: str, bad: np.ndarray, values: Sequence[object], rule: str) -> None:
     """Raise a ValueError that names the first row in which `bad` is true, and the rule it breaks.
 
     Examples
     --------
-    >>> check_rows("labels", np.array([False, True]), [0, 2], "lie between 0 and 1")
+    >>> check_examples("labels", np.array([False, True]), [0, 2], "lie between 0 and 1")
     Traceback (most recent call last):
     ValueError: labels must lie between 0 and 1; labels[1] is 2
     """

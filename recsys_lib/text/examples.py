@@ -195,7 +195,7 @@ def basket_partners(
     rows = np.flatnonzero(valid.any(axis=1))
     if len(rows) == 0:
         raise ValueError(
-            f"no two kinds of products lie in {together} baskets more often than independent ones"
+            f"no two kinds of products share {together} baskets, more than independent purchases would"
         )
     first = generator.choice(rows, n)
     # Valid partners stand in front: their number says how far to draw.

@@ -5,12 +5,13 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
+import pandas as pd
 import torch
 from torch import nn
 from torch.nn import functional
 from transformers import PreTrainedTokenizerBase
 
-from recsys_lib.text.batches import Tokens, check_rows, tokenize
+from recsys_lib.text.batches import Tokens, check_examples, tokenize
 from recsys_lib.text.encoder import TextModel, mean_of_tokens, unit_vectors
 
 IGNORED = -100  # label of a token that is not to be guessed, as in torch's cross-entropy
@@ -221,10 +222,12 @@ def labeled_pairs(
     ----------
     Hinton et al. (2015), "Distilling the Knowledge in a Neural Network".
     """
-    labels = np.asarray(labels, dtype=np.float32)
+    numbers = pd.to_numeric(pd.Series(list(labels), dtype=object), errors="coerce")
+    check_examples("labels", numbers.isna().to_numpy(), list(labels), "be numbers")
+    labels = numbers.to_numpy(np.float32)
     if labels.shape != (len(first),):
         raise ValueError(f"{len(first)} pairs need as many labels, got an array of shape {labels.shape}")
-    check_rows("labels", ~((labels >= 0) & (labels <= 1)), labels, "lie between 0 and 1")
+    check_examples("labels", ~((labels >= 0) & (labels <= 1)), labels, "lie between 0 and 1")
     return LabeledPairs(tokenize(tokenizer, first, second, max_tokens=max_tokens), labels)
 
 
@@ -312,6 +315,8 @@ def matching_texts(
     numbers: dict[str, int] = {}
     flat = [numbers.setdefault(text, len(numbers)) for pair in pairs for text in pair]
     same = np.array(flat, dtype=np.int64).reshape(-1, 2)
-    check_rows("pairs", same[:, 0] == same[:, 1], pairs, "hold two different texts, or nothing can be learnt")
+    check_examples(
+        "pairs", same[:, 0] == same[:, 1], pairs, "hold two different texts, or nothing can be learnt"
+    )
     tokens = (tokenize(tokenizer, texts, max_tokens=max_tokens) for texts in (first, second))
     return MatchingTexts(*tokens, same)

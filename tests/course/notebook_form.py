@@ -1,4 +1,4 @@
-"""What a notebook of the course must look like (DESIGN.md §4), as a list of what is wrong with one."""
+"""What a notebook of the course must look like (CONTRIBUTING.md), as a list of what is wrong with one."""
 
 import ast
 import re

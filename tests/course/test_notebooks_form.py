@@ -1,4 +1,4 @@
-"""Every notebook has the form of DESIGN.md §4, and the checker sees each way of not having it."""
+"""Every notebook has the form of CONTRIBUTING.md, and the checker sees each way of not having it."""
 
 from collections.abc import Callable
 from pathlib import Path

@@ -59,15 +59,15 @@ def test_positions_of_unknown_ids_are_minus_one():
 @pytest.mark.parametrize("kind", [list, np.array, torch.tensor])
 def test_an_empty_place_has_no_name(kind):
     made = Interactions.from_frame(FRAME, "who", "what")
-    names = made.item_names(kind([[1, 0], [0, -1]]))
+    names = made.item_ids(kind([[1, 0], [0, -1]]))
     assert names.dtype == object
     assert names.tolist() == [[7, 3], [3, None]]
-    assert made.user_names(kind([-1, 1])).tolist() == [None, "b"]
+    assert made.user_ids(kind([-1, 1])).tolist() == [None, "b"]
 
 
 @pytest.mark.parametrize("nothing", [[], np.empty((0, 3), np.int64), np.full((2, 3), -1)])
 def test_no_positions_have_no_names(nothing):
-    names = Interactions.from_frame(FRAME, "who", "what").item_names(nothing)
+    names = Interactions.from_frame(FRAME, "who", "what").item_ids(nothing)
     assert names.shape == np.shape(nothing)
     assert not names.any()
 
@@ -83,7 +83,7 @@ def test_no_positions_have_no_names(nothing):
 )
 def test_other_positions_have_no_names(positions, message):
     with pytest.raises(ValueError, match=message):
-        Interactions.from_frame(FRAME, "who", "what").item_names(positions)
+        Interactions.from_frame(FRAME, "who", "what").item_ids(positions)
 
 
 def test_the_frame_is_left_as_it_was():

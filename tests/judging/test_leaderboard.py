@@ -6,8 +6,10 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from scipy.sparse import csc_array
 
 from recsys_lib.data import Interactions, Split
+from recsys_lib.files import load_tensors, save_tensors
 from recsys_lib.judging import leaderboard
 from recsys_lib.judging.benchmark import event_table, open_benchmark, open_benchmarks
 from recsys_lib.judging.contenders import Contender, contenders, describe
@@ -154,6 +156,20 @@ def test_a_damaged_file_is_rebuilt_and_said(counted, tmp_path, damage):
     assert len(calls) == 2
 
 
+@pytest.mark.parametrize("lost", ["task", "figure"])
+def test_a_file_of_another_form_is_rebuilt_and_said(counted, tmp_path, lost):
+    benchmark, contender, calls = counted
+    before = ranked_lists(contender, benchmark, tmp_path)
+    path = next(tmp_path.glob("*.safetensors"))
+    ids, stamp = load_tensors(path)
+    ids.pop("own_data_all") if lost == "task" else stamp.pop("fit_seconds")
+    save_tensors(path, ids, stamp)
+    with pytest.warns(UserWarning, match="lacks a task or a figure; its lists are rebuilt"):
+        after = ranked_lists(contender, benchmark, tmp_path)
+    assert len(calls) == 2
+    np.testing.assert_array_equal(before.ids["own_data_all"], after.ids["own_data_all"])
+
+
 def test_a_failing_fit_stores_nothing(benchmark, tmp_path):
     class Failing(Popularity):
         def _fit(self, train):
@@ -205,12 +221,16 @@ def test_fingerprint_sees_every_change(benchmark):
         np.arange(3), np.arange(3.0), np.arange(4).reshape(2, 2), np.arange(4),
         torch.arange(4), torch.arange(4).reshape(2, 2), torch.arange(4.0), torch.tensor(3.0),
         torch.tensor([3.0], dtype=torch.bfloat16), pd.Series(["a", "b"]),
-        pd.Series(["a", "c"]), train, train.matrix,
+        pd.Series(["a", "c"]), pd.Series(["a", "b"], name="x"), train, train.matrix, train.matrix.tocsc(),
+        csc_array((train.matrix.data, train.matrix.indices, train.matrix.indptr)),
         Popularity(), ALS(factors=8), ALS(factors=9), ALS(factors=9, device="meta"),
         BoostedRanker(parts=[Popularity()], candidates=[3]), BoostedRanker(parts=[ItemKNN()], candidates=[3]),
     ]  # fmt: skip
     assert len({fingerprint(thing) for thing in things}) == len(things)
     assert fingerprint(ALS(factors=8)) == fingerprint(ALS(factors=8))
+    for thing in (object(), torch.empty(2, device="meta"), torch.eye(2).to_sparse()):
+        with pytest.raises(TypeError, match="no checksum"):
+            fingerprint(thing)
     table = torch.arange(6.0).reshape(2, 3)
     assert fingerprint(table.T) == fingerprint(table.T.contiguous()) != fingerprint(table)
     with pytest.raises(TypeError, match="no checksum for a object"):

@@ -128,3 +128,10 @@ def test_a_missing_value_leaves_with_its_group_id_and_blocks_go_on_drawing(monke
 def test_bad_input_says_what_and_where(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+@pytest.mark.parametrize("missing", [None, np.nan])
+def test_a_missing_group_is_named(missing):
+    groups = np.array(["a", missing, "b"], dtype=object)
+    with pytest.raises(ValueError, match=r"groups\[1\] is missing"):
+        bootstrap_interval([1.0, 2.0, 3.0], groups=groups)

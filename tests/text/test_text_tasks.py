@@ -131,7 +131,7 @@ def test_texts_that_are_right_are_never_negatives(tiny) -> None:
         ([0, 1, np.nan, 0], r"labels\[2\] is nan"),
         ([0, 1, -0.1, 0.5], r"labels\[2\] is -0\.1"),
         ([0, 1, 1.5, 0.5], r"labels\[2\] is 1\.5"),
-        (["yes", "no", "no", "no"], "could not convert string to float: 'yes'"),
+        (["yes", "no", "no", "no"], r"labels must be numbers; labels\[0\] is yes"),
         ([0, 1], r"4 pairs need as many labels, got an array of shape \(2,\)"),
     ],
 )

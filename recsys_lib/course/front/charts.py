@@ -17,8 +17,8 @@ from recsys_lib.files import atomic_path
 
 DATA = {  # box → place, small print, notebooks it goes into
     "Complete Journey": (1.4, "2,469 households", "123456"),
-    "MovieLens 100K": (5.6, "943 people", "36"),
-    "your own CSV": (9.8, "user, item, time", "36"),
+    "MovieLens 100K": (5.6, "943 people", "136"),
+    "your data": (9.8, "user, item, time", "36"),
     "search queries": (14.0, "109, by hand", "4"),
 }
 NOTEBOOKS = {
@@ -30,12 +30,12 @@ NOTEBOOKS = {
     "06 evaluation": (15.5, "what to believe"),
 }
 LIBRARY = {  # the first and the last are used by all: their lines would hide the others
-    "data": (0.0, "used by all", ""),
+    "data, scoring": (0.0, "used by all", ""),
     "networks": (3.1, "networks by hand", "25"),
     "recommenders": (6.2, "fit, recommend, save", "3456"),
     "text": (9.3, "encode, fine-tune", "4"),
-    "customers": (12.4, "as of a day", "5"),
-    "metrics, scoring": (15.5, "used by all", ""),
+    "customers, online": (12.4, "as of a day; clicks", "56"),
+    "metrics, judging": (15.5, "used by all", ""),
 }
 MARKERS = ("o", "s", "^", "D")
 

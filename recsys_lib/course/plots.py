@@ -6,17 +6,20 @@ import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.patches import FancyBboxPatch
 
-# Okabe and Ito (2008), "Color Universal Design": told apart by readers with any common colour blindness.
+# No two are alike in grey print (8 units of CIE lightness apart) or to readers without red or green cones (20
+# units of CIELAB, as Machado et al. 2009 simulate them). The names of the hues follow Okabe and Ito (2008).
 COLORS = {
-    "blue": "#0072B2",
-    "orange": "#E69F00",
-    "green": "#009E73",
-    "red": "#D55E00",
-    "purple": "#CC79A7",
-    "sky": "#56B4E9",
-    "yellow": "#F0E442",
-    "grey": "#7F7F7F",
+    "blue": "#113889",
+    "orange": "#F6AA7C",
+    "green": "#148C3D",
+    "red": "#C71B00",
+    "purple": "#872F65",
+    "sky": "#39B1DC",
+    "yellow": "#E2D93E",
+    "grey": "#8F8F8F",
 }
+# A shape for each colour: what several lines or clouds of points tell apart should not hang on colour alone.
+MARKERS = dict(zip(COLORS, "osDv^PX*", strict=True))
 
 
 def use_course_style() -> None:

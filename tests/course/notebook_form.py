@@ -1,6 +1,7 @@
 """What a notebook of the course must look like (CONTRIBUTING.md), as a list of what is wrong with one."""
 
 import ast
+import configparser
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,17 +9,12 @@ from pathlib import Path
 import nbformat
 from nbformat import NotebookNode
 
-from recsys_lib.course.notebooks import (
-    ADDED_TAGS,
-    code_cells,
-    parameter_names,
-    read_notebook,
-    tags,
-)
+from recsys_lib.course.notebooks import ADDED_TAGS, code_cells, parameter_names, read_notebook, tags
 
 LARGEST_FILE = 1_500_000  # bytes
 LONGEST_CELL = 45  # lines
 FEWEST_EXERCISES = 3
+LARGEST_EXEMPT_SHARE = 0.10  # of the printed numbers: those that nbval does not compare
 PARAMETERS = {"profile", "seed", "device", "data_dir"}
 PROMISES = {
     "what you will be able to do": r"you will",
@@ -30,6 +26,9 @@ MACHINE_PATH = re.compile(
     r"(?<![\w.~-])/(home|root|Users|work|tmp|private|var/folders)/|[A-Za-z]:\\+(Users|Temp)\b"
 )
 WARNING = re.compile(r"\b[A-Za-z]{0,40}Warning: ")
+KINDS = ("exercise", "check", "solution")  # the cells of an exercise, in this order
+FOLDED = {"source_hidden": True, "outputs_hidden": True}
+NUMBER = re.compile(r"(?<![\w.])\d[\d,]*(\.\d+)?")
 EXERCISE = re.compile(r"^### Exercise (\d+)\b", re.MULTILINE)
 NBVAL_MARK = re.compile(r"^\s*#\s*(NBVAL_\w+|PYTEST_VALIDATE_IGNORE_OUTPUT)", re.MULTILINE)
 
@@ -46,7 +45,7 @@ def check_form(path: Path) -> list[str]:
         nbformat.validate(notebook)
     except nbformat.ValidationError as error:
         return [*problems, f"not a valid notebook: {error.message}"]
-    checks = (_opening, _ending, _counts, _outputs, _sources, _exercises, _metadata)
+    checks = (_opening, _ending, _counts, _outputs, _bands, _sources, _exercises, _metadata)
     return problems + [problem for check in checks for problem in check(notebook)]
 
 
@@ -91,6 +90,42 @@ def _outputs(notebook: NotebookNode) -> Iterator[str]:
                 yield f"cell {number} stores a path of one machine: {text[found.start() :][:60]}"
 
 
+def _bands(notebook: NotebookNode) -> Iterator[str]:
+    for number, cell in enumerate(notebook.cells, start=1):
+        if "≈" in "".join(map(_text, cell.get("outputs", []))) and not _asserts(cell):
+            yield f"cell {number} prints numbers marked ≈ and asserts no band that they must lie in"
+    exempt, printed = exempt_numbers(notebook)
+    if exempt > LARGEST_EXEMPT_SHARE * printed:
+        yield (
+            f"{exempt} of {printed} printed numbers ({exempt / printed:.0%}) are left out of nbval's "
+            f"comparison, at most {LARGEST_EXEMPT_SHARE:.0%} are allowed: print what is stable"
+        )
+
+
+def exempt_numbers(notebook: NotebookNode) -> tuple[int, int]:
+    """Count the printed numbers that nbval leaves out of its comparison (≈, seconds, memory), and all."""
+    patterns = configparser.RawConfigParser()
+    patterns.read(Path(__file__).parents[1] / "nbval_sanitize.cfg", encoding="ascii")
+    exempt = printed = 0
+    for output in (output for cell in code_cells(notebook) for output in cell.outputs):
+        data = output.get("data", {})
+        if any(kind.startswith("image/") for kind in data):
+            continue  # the text beside a picture is its size
+        # pandas shows a table twice, as text and as HTML; a styled one as HTML only.
+        plain = output.get("text") or data.get("text/plain", "")
+        text = (
+            re.sub(r"<style.*?</style>|<[^>]*>", " ", data["text/html"], flags=re.DOTALL)
+            if ("Styler" in plain)
+            else plain
+        )
+        printed += len(NUMBER.findall(text))
+        for section in patterns.sections():
+            regex = re.compile(patterns[section]["regex"])
+            exempt += sum(len(NUMBER.findall(match[0].replace("≈", " "))) for match in regex.finditer(text))
+            text = regex.sub(" ", text)
+    return exempt, printed
+
+
 def _sources(notebook: NotebookNode) -> Iterator[str]:
     assigned_in_solutions: set[str] = set()
     assigned_elsewhere: set[str] = set()
@@ -121,27 +156,33 @@ def _exercises(notebook: NotebookNode) -> Iterator[str]:
     for start in starts:
         name = int(EXERCISE.search(cells[start].source)[1])
         numbers.append(name)
-        following = [i for i in range(start + 1, len(cells)) if cells[i].cell_type == "code"][:2]
-        kinds = [
-            next((tag for tag in ("exercise", "solution") if tag in tags(cells[i])), "") for i in following
-        ]
+        following = [i for i in range(start + 1, len(cells)) if cells[i].cell_type == "code"][:3]
+        kinds = tuple(next((tag for tag in KINDS if tag in tags(cells[i])), "") for i in following)
         inside.update(following)
-        if kinds != ["exercise", "solution"]:
-            yield f"exercise {name} is not followed by a cell tagged `exercise` and one tagged `solution`"
-        elif not _asserts(cells[following[1]]):
+        if kinds != KINDS:
+            yield f"exercise {name} is not followed by cells tagged `exercise`, `check` and `solution`"
+            continue
+        _, checking, solution = (cells[i] for i in following)
+        if "check" not in _called(checking):
+            yield f"the check of exercise {name} does not call `check`"
+        if not _asserts(solution):
             yield f"the solution of exercise {name} asserts nothing"
     if numbers != list(range(1, len(numbers) + 1)):
         yield f"the exercises are not numbered from 1: {numbers}"
     if len(numbers) < FEWEST_EXERCISES:
         yield f"{len(numbers)} exercises ('### Exercise N'), at least {FEWEST_EXERCISES} are needed"
     for i, cell in enumerate(cells):
-        if {"exercise", "solution"} & set(tags(cell)) and i not in inside:
-            yield f"cell {i + 1} is tagged as exercise or solution but follows no '### Exercise N'"
+        if set(KINDS) & set(tags(cell)) and cell.cell_type == "code" and i not in inside:
+            yield f"cell {i + 1} is tagged as part of an exercise but follows no '### Exercise N'"
 
 
 def _metadata(notebook: NotebookNode) -> Iterator[str]:
     extra = set(notebook.metadata) - {"kernelspec", "language_info"}
-    extra |= {key for cell in notebook.cells for key in cell.metadata if key != "tags"}
+    extra |= {key for cell in notebook.cells for key in cell.metadata if key not in ("tags", "jupyter")}
+    for number, cell in enumerate(notebook.cells, start=1):
+        is_solution = cell.cell_type == "code" and "solution" in tags(cell)
+        if cell.metadata.get("jupyter", {}) != (FOLDED if is_solution else {}):
+            yield f"cell {number}: solutions are folded away, and nothing else; make refresh does it"
     if extra:
         yield f"metadata of one run or editor is stored: {sorted(extra)}; make refresh removes it"
     if any(ADDED_TAGS & set(tags(cell)) for cell in notebook.cells):

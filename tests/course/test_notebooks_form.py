@@ -7,7 +7,7 @@ import nbformat
 import pytest
 from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
-from notebook_form import check_form
+from notebook_form import FOLDED, check_form, exempt_numbers
 
 from recsys_lib.course.notebooks import write_notebook
 from recsys_lib.files import project_root
@@ -31,7 +31,10 @@ def good_notebook() -> NotebookNode:
         cells += [
             new_markdown_cell(f"### Exercise {number}\nCount."),
             new_code_cell("count = None", metadata={"tags": ["exercise"]}),
-            new_code_cell("count = 1\nassert count == 1", metadata={"tags": ["solution"]}),
+            new_code_cell("check(globals(), 'count')", metadata={"tags": ["check"]}),
+            new_code_cell(
+                "count = 1\nassert count == 1", metadata={"tags": ["solution"], "jupyter": dict(FOLDED)}
+            ),
         ]
     cells.append(new_code_cell("save_results('01_title', profile, seed, 0.0, rows)"))
     cells.append(new_markdown_cell("Summary, and see https://example.org/home/next"))
@@ -96,14 +99,26 @@ BAD = {
     "syntax": (replace(3, source="1 +"), "not valid Python"),
     "nbval comment": (replace(3, source="# NBVAL_IGNORE_OUTPUT\nprint(1)"), "taken out of nbval"),
     "nbval tag": (replace(3, metadata={"tags": ["nbval-skip"]}), "taken out of nbval"),
-    "needs a solution": (replace(13, source="save_results(answer)"), "needs ['answer'] from a solution"),
-    "two exercises": (delete(10, 11, 12), "2 exercises"),
-    "exercise missing": (delete(7, 8, 9), "not numbered from 1: [1, 3]"),
+    "needs a solution": (replace(16, source="save_results(answer)"), "needs ['answer'] from a solution"),
+    "two exercises": (delete(12, 13, 14, 15), "2 exercises"),
+    "exercise missing": (delete(8, 9, 10, 11), "not numbered from 1: [1, 3]"),
     "no starting cell": (delete(5), "exercise 1 is not followed by"),
-    "no solution": (delete(6), "exercise 1 is not followed by"),
-    "empty promise": (replace(6, source="count = 1"), "solution of exercise 1 asserts nothing"),
+    "no check": (delete(6), "exercise 1 is not followed by"),
+    "check that checks nothing": (replace(6, source="print(count)"), "check of exercise 1 does not call"),
+    "no solution": (delete(7), "exercise 1 is not followed by"),
+    "empty promise": (replace(7, source="count = 1"), "solution of exercise 1 asserts nothing"),
+    "open solution": (replace(7, metadata={"tags": ["solution"]}), "cell 7: solutions are folded"),
+    "hidden text": (
+        replace(3, metadata={"jupyter": {"source_hidden": True}}),
+        "cell 3: solutions are folded",
+    ),
+    "number without a band": (outputs(stream("≈0.5 of 10 20 30 40 50 60 70 80 90 95")), "asserts no band"),
+    "hardly compared": (
+        replace(3, source="assert x", outputs=[stream("≈0.5 and 1.2 s of 3 4 5 6 7 8 9 10 11")]),
+        "2 of 11 printed numbers (18%) are left out",
+    ),
     "stray solution": (replace(3, metadata={"tags": ["solution"]}), "follows no '### Exercise N'"),
-    "nothing saved": (replace(13, source="print(save_results)"), "does not call save_results"),
+    "nothing saved": (replace(16, source="print(save_results)"), "does not call save_results"),
     "papermill metadata": (replace(3, metadata={"papermill": {}}), "metadata of one run or editor"),
     "papermill cell": (replace(3, metadata={"tags": ["injected-parameters"]}), "papermill's own cells"),
     "large": (outputs(stream("x" * 1_500_000)), "at most 1,500,000"),
@@ -115,11 +130,31 @@ def test_a_bad_notebook_is_found_out(
     damage: Callable[[NotebookNode], None], problem: str, tmp_path: Path
 ) -> None:
     notebook = good_notebook()
-    notebook.cells[5].source = "count = answer = 1\nassert count == answer"
+    notebook.cells[6].source = "count = answer = 1\nassert count == answer"
     damage(notebook)
     write_notebook(notebook, tmp_path / "01_title.ipynb")
     problems = check_form(tmp_path / "01_title.ipynb")
     assert any(problem in found for found in problems), problems
+
+
+def test_numbers_left_out_of_the_comparison_are_counted() -> None:
+    notebook = new_notebook(
+        cells=[
+            new_code_cell(
+                "",
+                outputs=[
+                    stream("≈0.25 [≈0.1, ≈1,000] of 943 users, ndcg@10 0.3 in 12 ms, 1.5 GiB"),
+                    new_output("display_data", {"image/png": "", "text/plain": "<Figure size 800x320>"}),
+                    new_output("display_data", {"text/html": "<b>7</b>", "text/plain": "7"}),
+                    new_output(
+                        "display_data",
+                        {"text/html": "<style>x {1px}</style><td>≈8</td>", "text/plain": "<Styler at 0x1>"},
+                    ),
+                ],
+            )
+        ]
+    )
+    assert exempt_numbers(notebook) == (6, 10)
 
 
 def test_a_badly_named_file_is_found_out(tmp_path: Path) -> None:

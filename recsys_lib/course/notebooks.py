@@ -1,26 +1,35 @@
 """Notebook files: finding them, reading their parameters, cleaning them, taking out the solutions."""
 
 import ast
+import json
 import re
 from collections.abc import Collection, Sequence
 from pathlib import Path
+from typing import Any
 
 import nbformat
 from nbformat import NotebookNode
 
 from recsys_lib.files import atomic_path
 
-SOLUTION_PLACEHOLDER = "# Your solution here."
+NAME = re.compile(
+    r"\d{2}_[a-z0-9_]+\.ipynb"
+)  # `Untitled.ipynb` and `01_preprocessing-Copy1.ipynb` are a reader's own
 # Cells that papermill adds to what it executes; they have no place in a stored notebook.
 ADDED_TAGS = {"injected-parameters", "papermill-error-cell-tag"}
+# What JupyterLab folds away, by tag: who scrolls past an exercise shall not read its answer.
+FOLDED = {
+    "solution": {"source_hidden": True, "outputs_hidden": True},
+    "check": {"source_hidden": True},
+}
 KERNEL_METADATA = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
 
 
 def find_notebooks(folder: Path) -> list[Path]:
-    """Return the notebooks of a folder in course order (by name, which starts with a number)."""
-    paths = sorted(folder.glob("*.ipynb"))
+    """Return the notebooks of a folder in course order; only files like 03_recommenders.ipynb count."""
+    paths = sorted(path for path in folder.glob("*.ipynb") if NAME.fullmatch(path.name))
     if not paths:
-        raise ValueError(f"no notebooks (*.ipynb) in {folder}")
+        raise ValueError(f"no notebooks (such as 01_preprocessing.ipynb) in {folder}")
     return paths
 
 
@@ -62,13 +71,21 @@ def read_notebook(path: Path) -> NotebookNode:
     Raises
     ------
     ValueError
-        If the file is no notebook.
+        If the file is no notebook of version 4.
     """
     try:
-        # Version 4.5 gives every cell an id; here a missing one is filled by `clean_notebook`, not at random.
-        return nbformat.from_dict(nbformat.reader.reads(path.read_text(encoding="utf-8")))
-    except (nbformat.reader.NotJSONError, UnicodeDecodeError, AttributeError) as error:
-        raise ValueError(f"{path} is not a notebook: {error}") from error
+        content = json.loads(path.read_text(encoding="utf-8"))
+        version = content.get("nbformat") if isinstance(content, dict) else None
+        if version != 4:
+            raise ValueError(f"its version is {version}, not 4; open and save it in JupyterLab")
+        notebook = nbformat.v4.to_notebook_json(content)
+        # By the rules of 4.4: 4.5 gives every cell an id, which `clean_notebook` does, and not at random.
+        rules = {"version": 4, "version_minor": 4, "relax_add_props": True}
+        for problem in nbformat.validator.iter_validate(notebook, **rules):
+            raise problem
+    except (ValueError, TypeError, AttributeError, nbformat.ValidationError) as error:
+        raise ValueError(f"{path} is not a notebook: {str(error).splitlines()[0]}") from error
+    return notebook
 
 
 def write_notebook(notebook: NotebookNode, path: Path) -> None:
@@ -106,8 +123,8 @@ def parameter_names(notebook: NotebookNode, name: str) -> set[str]:
 def clean_notebook(notebook: NotebookNode) -> NotebookNode:
     """Return a copy that carries nothing of the run or the editor it came from.
 
-    Cells that papermill added and all metadata but the tags go; cells without an id get one by their
-    position, so that storing a notebook twice gives the same file.
+    Cells that papermill added and all metadata but the tags go; what is folded follows from the tags. Cells
+    without an id get one by their position, so that storing a notebook twice gives the same file.
     """
     cleaned = nbformat.v4.new_notebook(
         metadata={"kernelspec": dict(KERNEL_METADATA), "language_info": {"name": "python"}}
@@ -115,13 +132,33 @@ def clean_notebook(notebook: NotebookNode) -> NotebookNode:
     taken: set[str] = set()
     for number, cell in enumerate((c for c in notebook.cells if not ADDED_TAGS & set(tags(c))), start=1):
         copy = nbformat.from_dict(cell)
-        copy.metadata = nbformat.from_dict({"tags": list(tags(cell))} if tags(cell) else {})
+        copy.metadata = nbformat.from_dict(_lasting_metadata(cell))
         copy["id"] = cell.get("id") or f"cell-{number:03d}"
         while copy["id"] in taken:
             copy["id"] += "-again"
         taken.add(copy["id"])
         cleaned.cells.append(copy)
     return cleaned
+
+
+def _lasting_metadata(cell: NotebookNode) -> dict[str, Any]:
+    lasting: dict[str, Any] = {"tags": list(tags(cell))} if tags(cell) else {}
+    for tag in FOLDED.keys() & set(tags(cell)):
+        hidden = FOLDED[tag] if cell.cell_type == "code" else {"source_hidden": True}
+        lasting["jupyter"] = dict(hidden)
+    return lasting
+
+
+def clean_on_save(model: dict[str, Any], path: str, **_: Any) -> None:
+    """Keep out of a saved notebook what belongs to one machine or one reader's view.
+
+    `make lab` hands this to the server as its `pre_save_hook`. Opening a notebook of the course and saving it
+    leaves the file as it was; outputs of cells that were run are saved. Others are saved as they are.
+    """
+    content = model.get("content")
+    if model["type"] == "notebook" and NAME.fullmatch(Path(path).name) and content.get("nbformat") == 4:
+        content = nbformat.from_dict(content)
+        model["content"] = clean_notebook(content)
 
 
 def store_outputs(notebook: NotebookNode, executed: NotebookNode) -> NotebookNode:
@@ -148,12 +185,14 @@ def _joined_streams(outputs: Sequence[NotebookNode]) -> list[NotebookNode]:
 
 
 def without_solutions(notebook: NotebookNode) -> NotebookNode:
-    """Return a clean copy whose cells tagged `solution` are empty but for a placeholder.
+    """Return a clean copy without the cells tagged `solution`, prose included.
 
-    The other outputs stay: they show what to expect.
+    Starting cells and their checks (tags `exercise` and `check`) stay, without outputs, which would tell. The
+    other outputs stay: they show what to expect.
     """
     copy = clean_notebook(notebook)
+    copy.cells = [cell for cell in copy.cells if "solution" not in tags(cell)]
     for cell in code_cells(copy):
-        if "solution" in tags(cell):
-            cell.source, cell.outputs, cell.execution_count = SOLUTION_PLACEHOLDER, [], None
+        if {"exercise", "check"} & set(tags(cell)):
+            cell.outputs, cell.execution_count = [], None
     return copy

@@ -1,24 +1,49 @@
 # Two commands do the job: `make run` runs the course, `make test` tests it. `make` alone explains the rest.
 SHELL := /bin/sh
 PYTHON ?= python3
-PROFILE ?= default
+PROFILE ?=
 NOTEBOOKS ?=
 FROM ?=
 ARGS ?=
+STUDENT ?=
 BENCH ?= top_k metrics recommenders text
 
 VENV := .venv
 BIN := $(VENV)/bin
 BENCH_VENV := .venv-bench
-# The stamp's name carries the checksum of the lock: another lock, another stamp, a new environment. It is
-# written last, so an interrupted build never counts as a finished one.
+# The stamp's name carries the checksum of the lock: another lock, another stamp, and the environment is updated.
+# It is written last, so an interrupted build never counts as a finished one.
 READY := $(VENV)/.ready-$(shell cksum < requirements.lock | tr -d ' \t')
 BENCH_READY := $(BENCH_VENV)/.ready-$(shell cat requirements.lock requirements-bench.txt | cksum | tr -d ' \t')
 
-CHECKED := recsys_lib tests benchmarks
+CHECKED := recsys_lib tests benchmarks conftest.py
 NBVAL := --nbval --nbval-current-env --nbval-cell-timeout=600 --nbval-sanitize-with=tests/nbval_sanitize.cfg
+# Saving keeps out of a notebook what belongs to one machine; and the kernel need not warn that anybody may listen.
+LAB := --ContentsManager.pre_save_hook=recsys_lib.course.notebooks.clean_on_save --KernelManager.transport_encryption=auto
 
-.PHONY: help run test unit lab refresh student results readme bench lock clean
+# A variable that a target does not know would be ignored without a word.
+KNOWN_run := PROFILE NOTEBOOKS FROM ARGS
+KNOWN_refresh := NOTEBOOKS FROM ARGS
+KNOWN_student := NOTEBOOKS FROM ARGS
+KNOWN_test := ARGS
+KNOWN_unit := ARGS
+KNOWN_lab := STUDENT ARGS
+KNOWN_bench := BENCH
+KNOWN := PYTHON $(foreach goal,$(or $(MAKECMDGOALS),help),$(KNOWN_$(goal)))
+GIVEN := $(foreach name,$(.VARIABLES),$(if $(findstring command,$(origin $(name))),$(name)))
+UNKNOWN := $(filter-out $(KNOWN) MAKEFLAGS MAKEOVERRIDES -%,$(GIVEN))
+ifneq ($(UNKNOWN),)
+  $(error $(or $(MAKECMDGOALS),make) does not know $(UNKNOWN); it knows: $(KNOWN))
+endif
+
+# This clone's library, whatever was installed.
+export PYTHONPATH := $(CURDIR)$(if $(PYTHONPATH),:$(PYTHONPATH))
+# Where `make` was called: with -C that is elsewhere, and -C switches on -w unless that is forbidden.
+ELSEWHERE = $(findstring w,$(firstword -$(MAKEFLAGS)))$(findstring no-print-directory,$(MAKEFLAGS))
+CALLER = $(if $(and $(PWD),$(ELSEWHERE),$(filter 0,$(MAKELEVEL))),$(PWD),$(CURDIR))
+COURSE = @cd "$(CALLER)" && PYTHONSAFEPATH=1 "$(CURDIR)/$(BIN)/python" -m recsys_lib.course
+
+.PHONY: help run test unit lab refresh student results readme bench fresh lock clean
 .DELETE_ON_ERROR:
 
 help:
@@ -27,27 +52,48 @@ help:
 	@echo "make test      ruff, unit tests, notebook-form tests, nbval over all notebooks"
 	@echo "               ARGS=\"-k course\" goes to pytest"
 	@echo "make unit      ruff and the unit tests only (quick)"
-	@echo "make lab       open the notebooks in JupyterLab"
+	@echo "make lab       open the notebooks in JupyterLab; with STUDENT=1 the students' copies"
 	@echo "make refresh   re-execute the notebooks and store their outputs  NOTEBOOKS=\"01\""
-	@echo "make student   copies without the exercises' solutions into build/student/"
+	@echo "make student   copies without the exercises' solutions into build/student/; what was edited stays"
 	@echo "make results   keep the results of the last whole default run in results/"
 	@echo "make readme    write README's tables and charts, and data/GLOSSARY.md"
 	@echo "make bench     side by side with other libraries, in an environment of its own  BENCH=\"top_k text\""
+	@echo "make fresh     delete the environment .venv and build it anew: mends whatever is broken in it"
 	@echo "make lock      resolve requirements.lock again from pyproject.toml"
-	@echo "make clean     remove build/ (the environment and the data stay)"
+	@echo "make clean     remove build/ but for build/student/ (the environment and the data stay)"
 
-# $(1) the environment's folder, $(2) what goes into it. Importing matplotlib once builds its font cache, which
-# would otherwise announce itself in the first notebook.
+# $(1) the environment's folder, $(2) what goes into it. One of ours is updated, so that a CUDA build of torch stays;
+# somebody else's is left alone. Importing matplotlib once builds its font cache, which would otherwise announce
+# itself in the first notebook.
 define build_environment
-@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
-  { echo "Python 3.11 or newer is needed; '$(PYTHON)' is `$(PYTHON) --version 2>&1 | head -n 1`. Say which: make run PYTHON=python3.12"; exit 1; }
-@echo "Building $(1) from $(2); this takes a few minutes, once."
-rm -rf $(1)
-$(PYTHON) -m venv $(1)
+@if [ -e $(1) ] && ! ls -d $(1)/.ready-* $(1)/.building 2>/dev/null | grep -q .; then \
+  echo "$(1) was not made by this Makefile, so it stays as it is. Move it away, or let it be deleted: make fresh"; exit 1; fi
+@$(call works,$(1)) || { $(check_python); echo "Building $(1); this takes a few minutes, once."; \
+  rm -rf $(1) && mkdir $(1) && touch $(1)/.building && $(PYTHON) -m venv $(1); }
+@echo "Installing $(2) into $(1)."
+@touch $(1)/.building
 $(1)/bin/python -m pip install --quiet --disable-pip-version-check $(addprefix -r ,$(2))
 $(1)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 @$(1)/bin/python -c 'import matplotlib.font_manager'
+@rm -f $(1)/.ready-* $(1)/.building
 @touch $@
+endef
+
+works = $(1)/bin/python -c 'import pip' 2>/dev/null
+
+define check_python
+command -v "$(PYTHON)" >/dev/null || { echo "There is no '$(PYTHON)' here. Say which Python: make run PYTHON=python3.12"; exit 1; }; \
+$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 15))' || \
+  { echo "Python 3.11 to 3.14 is needed; '$(PYTHON)' is `$(PYTHON) --version 2>&1`. Say which: make run PYTHON=python3.12"; exit 1; }
+endef
+
+# $(1) modules that the target cannot do without.
+define check_environment
+@$(BIN)/python -c 'import sys, importlib.util as u; sys.exit(not all(map(u.find_spec, sys.argv[1:])))' $(1) 2>/dev/null || \
+  { echo "The environment $(VENV) is damaged. Build it anew: make fresh"; exit 1; }
+$(if $(findstring command,$(origin PYTHON)),@$(check_python); version='import sys; print(sys.version_info[:2])'; \
+  [ "`$(PYTHON) -c "$$version"`" = "`$(BIN)/python -c "$$version"`" ] || \
+  { echo "$(VENV) was built with `$(BIN)/python --version`. Build it with another: make fresh PYTHON=$(PYTHON)"; exit 1; })
 endef
 
 define check_style
@@ -62,34 +108,46 @@ $(BENCH_READY):
 	$(call build_environment,$(BENCH_VENV),requirements.lock requirements-bench.txt)
 
 run: $(READY)
-	@$(BIN)/python -m recsys_lib.course run --profile $(PROFILE) --notebooks "$(NOTEBOOKS)" --from "$(FROM)" $(ARGS)
+	$(call check_environment,papermill tqdm torch)
+	$(COURSE) run --profile "$(PROFILE)" --notebooks "$(NOTEBOOKS)" --from "$(FROM)" $(ARGS)
 
 # One pytest run, so that its last line speaks for everything. The unit tests come first: they fail sooner.
 test: $(READY)
+	$(call check_environment,pytest nbval ruff)
 	$(check_style)
-	@$(BIN)/python -m pytest -q --doctest-modules recsys_lib tests $(NBVAL) $(wildcard notebooks/*.ipynb) $(ARGS)
+	@$(BIN)/python -m pytest -q --doctest-modules recsys_lib tests $(NBVAL) notebooks $(ARGS)
 
 unit: $(READY)
+	$(call check_environment,pytest ruff)
 	$(check_style)
 	@$(BIN)/python -m pytest -q --doctest-modules recsys_lib tests $(ARGS)
 
-lab: $(READY)
-	@$(BIN)/python -m jupyterlab notebooks
+lab: $(READY) $(if $(STUDENT),student)
+	$(call check_environment,jupyterlab)
+	@$(BIN)/python -m jupyterlab $(if $(STUDENT),build/student/notebooks,notebooks) $(LAB) $(ARGS)
 
 refresh: $(READY)
-	@$(BIN)/python -m recsys_lib.course refresh --notebooks "$(NOTEBOOKS)" --from "$(FROM)" $(ARGS)
+	$(call check_environment,papermill tqdm torch)
+	$(COURSE) refresh --notebooks "$(NOTEBOOKS)" --from "$(FROM)" $(ARGS)
 
 student: $(READY)
-	@$(BIN)/python -m recsys_lib.course student --notebooks "$(NOTEBOOKS)"
+	$(call check_environment,nbformat tqdm)
+	$(COURSE) student --notebooks "$(NOTEBOOKS)" --from "$(FROM)" $(if $(STUDENT),,$(ARGS))
 
 results: $(READY)
+	$(call check_environment,nbformat matplotlib)
 	@$(BIN)/python -m recsys_lib.course.front.page keep
 
 readme: $(READY)
+	$(call check_environment,nbformat matplotlib)
 	@$(BIN)/python -m recsys_lib.course.front.page write
 
 bench: $(BENCH_READY)
 	@set -e; for name in $(BENCH); do $(BENCH_VENV)/bin/python benchmarks/$$name.py; done
+
+fresh:
+	rm -rf $(VENV)
+	@$(MAKE) --no-print-directory $(READY)
 
 lock:
 	$(PYTHON) -m venv build/lock-venv
@@ -100,4 +158,5 @@ lock:
 	sed -i.bak 's/^\(torch==[0-9.]*\)+.*/\1/' requirements.lock && rm requirements.lock.bak
 
 clean:
-	rm -rf build
+	@if [ -d build ]; then find build -mindepth 1 -maxdepth 1 ! -name student -exec rm -rf {} +; fi
+	@if [ -d build/student ]; then echo "build/student/ stays: it may hold a student's work. Delete it by hand."; fi

@@ -1,9 +1,12 @@
 """Files on disk: written whole or not at all, their checksums, tensors in files, and the project's folder."""
 
+import contextlib
 import hashlib
 import json
 import os
+import re
 import tempfile
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,6 +15,8 @@ from typing import Any
 import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
+
+TEMPORARY = re.compile(r"\..+-[a-z0-9_]{8}(\.\w+)?")  # names that `atomic_path` gives
 
 
 @contextmanager
@@ -53,6 +58,23 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def remove_leftovers(folder: str | Path, seconds: float = 3600.0) -> None:
+    """Remove the temporary files that killed processes left in a folder and below it.
+
+    Parameters
+    ----------
+    folder : str or Path
+        One that only `atomic_path` writes hidden files to.
+    seconds : float
+        How old a file must be: what is younger may still be written.
+    """
+    for path in Path(folder).rglob(".*"):
+        with contextlib.suppress(OSError):  # somebody else removed it, or it is not ours to remove
+            old = time.time() - path.stat().st_mtime > seconds
+            if old and path.is_file() and TEMPORARY.fullmatch(path.name):
+                path.unlink()
 
 
 def sha256(path: str | Path) -> str:

@@ -1,5 +1,6 @@
 """Executing one notebook in a kernel of its own, with its time, its peak memory and what went wrong."""
 
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -16,7 +17,6 @@ from papermill.engines import NBClientEngine, NotebookExecutionManager, papermil
 from traitlets import default
 
 from recsys_lib.course.notebooks import ADDED_TAGS, code_cells, read_notebook, tags, write_notebook
-from recsys_lib.files import atomic_path
 from recsys_lib.judging.memory import MEBIBYTE, highest
 
 MEMORY_SAMPLE_SECONDS = 0.1
@@ -39,6 +39,7 @@ class Execution(NamedTuple):
     seconds: float
     peak_mib: float
     failure: Failure | None
+    results: str | None = None  # checksum of the results that it wrote
 
     @property
     def status(self) -> str:
@@ -100,12 +101,13 @@ def execute_notebook(
     """
     error: Exception | None = None
     start = time.perf_counter()
-    with atomic_path(target) as temporary:  # papermill would save with a plain open()
+    with tempfile.TemporaryDirectory() as scratch:  # papermill saves with a plain open()
+        saved = Path(scratch) / target.name
         with peak_memory() as peak_mib:
             try:
                 papermill.execute_notebook(
                     str(source.resolve()),
-                    str(temporary.resolve()),
+                    str(saved),
                     parameters=parameters,
                     engine_name="saving_once",
                     kernel_name="python3",
@@ -118,9 +120,11 @@ def execute_notebook(
             except Exception as problem:
                 error = problem
         seconds = time.perf_counter() - start
-        if error and not temporary.stat().st_size:  # papermill refused it before starting a kernel
+        if error and not saved.is_file():  # papermill refused it before starting a kernel
             raise error
-        executed = _name_paths(read_notebook(temporary), source, target, temporary)
+        executed = read_notebook(saved)
+    executed.metadata.setdefault("papermill", {}).update(input_path=source.name, output_path=target.name)
+    write_notebook(executed, target)
     cells = [cell for cell in code_cells(executed) if not ADDED_TAGS & set(tags(cell))]
     failure = _failure(executed, error) if error else None
     cells_run = len(cells) if failure is None else _finished(cells)
@@ -157,13 +161,6 @@ def _resident_bytes(runner: psutil.Process, before: set[int]) -> int:
         except psutil.Error:  # it ended meanwhile
             continue
     return total
-
-
-def _name_paths(executed: NotebookNode, source: Path, target: Path, temporary: Path) -> NotebookNode:
-    # papermill recorded the temporary path, which is about to vanish.
-    executed.metadata.setdefault("papermill", {}).update(input_path=source.name, output_path=target.name)
-    write_notebook(executed, temporary)
-    return executed
 
 
 def _finished(cells: list[NotebookNode]) -> int:

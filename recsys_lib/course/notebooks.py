@@ -104,20 +104,51 @@ def tags(cell: NotebookNode) -> Collection[str]:
     return cell.metadata.get("tags", [])
 
 
-def parameter_names(notebook: NotebookNode, name: str) -> set[str]:
-    """Return the names assigned in the cell tagged `parameters`; `name` is the notebook's, for messages."""
+def parameter_types(notebook: NotebookNode, name: str) -> dict[str, set[str]]:
+    """Return the types that each parameter may have, as its default or its annotation says.
+
+    Parameters
+    ----------
+    notebook : NotebookNode
+        Its parameters are what the cell tagged `parameters` assigns.
+    name : str
+        The notebook's, for messages.
+
+    Returns
+    -------
+    dict of str to set of str
+        Such as {"seed": {"int"}, "own_time": {"str", "None"}} for `own_time: str = None`; an empty set
+        where the default is computed.
+    """
+    types: dict[str, set[str]] = {}
+    for node in _parameters_cell(notebook, name):
+        if isinstance(node, ast.Assign | ast.AnnAssign):
+            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+            known = _types(node)
+            types |= {target.id: known for target in targets if isinstance(target, ast.Name)}
+    return types
+
+
+def _parameters_cell(notebook: NotebookNode, name: str) -> list[ast.stmt]:
     for cell in code_cells(notebook):
         if "parameters" in tags(cell):
             try:
-                body = ast.parse(cell.source).body
+                return ast.parse(cell.source).body
             except SyntaxError as error:
                 raise ValueError(
                     f"{name}: the cell tagged `parameters` is not valid Python: {error}"
                 ) from error
-            given = [node for node in body if isinstance(node, ast.Assign | ast.AnnAssign)]
-            targets = [target for node in given for target in getattr(node, "targets", None) or [node.target]]
-            return {target.id for target in targets if isinstance(target, ast.Name)}
     raise ValueError(f"{name} has no code cell tagged `parameters`; give it one as its second cell")
+
+
+def _types(node: ast.Assign | ast.AnnAssign) -> set[str]:
+    annotation = getattr(node, "annotation", None)
+    types = {part.id for part in ast.walk(annotation) if isinstance(part, ast.Name)} if annotation else set()
+    try:
+        default = ast.literal_eval(node.value)
+    except (ValueError, TypeError):  # it is computed, or there is none
+        return types
+    return types | {"None" if default is None else type(default).__name__}
 
 
 def clean_notebook(notebook: NotebookNode) -> NotebookNode:

@@ -213,14 +213,14 @@ def model_source(name: str | Path | None) -> tuple[str, str]:
     """Return the folder or hub name to load a model from, and what to call it in messages."""
     if name is None:
         return str(bundled_folder()), BUNDLED
-    path, text = Path(name), str(name)
+    path, text = Path(name).expanduser(), str(name)
     if path.is_dir():
         if not (path / "config.json").is_file():
-            raise ValueError(f"{path} holds no model: there is no config.json in it")
-        return str(path), text
+            raise ValueError(f"{path.absolute()} holds no model: there is no config.json in it")
+        return str(path), str(path.absolute())
     # A hub name is one word or owner/word; anything else was meant as a folder.
     if isinstance(name, Path) or path.is_absolute() or text.startswith((".", "~")) or text.count("/") > 1:
-        raise FileNotFoundError(f"there is no folder {name}")
+        raise FileNotFoundError(f"there is no folder {path.absolute()}")
     return text, text
 
 
@@ -232,7 +232,7 @@ def read_model(read: Callable[[], Any], label: str, *, otherwise: str = OTHERWIS
         if Path(label).is_dir() or label == BUNDLED:
             raise ValueError(f"{label} holds no model that can be read: {error}") from error
         raise FileNotFoundError(
-            f"{label!r} is no folder here, and the Hugging Face hub did not provide it either "
+            f"there is no folder {Path(label).absolute()}, nor did the Hugging Face hub provide {label!r} "
             f"({type(error).__name__}). Without a network: {otherwise}"
             f"download it where there is one, with `hf download {label} --local-dir FOLDER`, and give FOLDER."
         ) from error

@@ -9,7 +9,14 @@ from pathlib import Path
 import nbformat
 from nbformat import NotebookNode
 
-from recsys_lib.course.notebooks import ADDED_TAGS, code_cells, parameter_names, read_notebook, tags
+from recsys_lib.course.notebooks import (
+    ADDED_TAGS,
+    clean_notebook,
+    code_cells,
+    parameter_types,
+    read_notebook,
+    tags,
+)
 
 LARGEST_FILE = 1_500_000  # bytes
 LONGEST_CELL = 45  # lines
@@ -27,7 +34,6 @@ MACHINE_PATH = re.compile(
 )
 WARNING = re.compile(r"\b[A-Za-z]{0,40}Warning: ")
 KINDS = ("exercise", "check", "solution")  # the cells of an exercise, in this order
-FOLDED = {"source_hidden": True, "outputs_hidden": True}
 NUMBER = re.compile(r"(?<![\w.])\d[\d,]*(\.\d+)?")
 EXERCISE = re.compile(r"^### Exercise (\d+)\b", re.MULTILINE)
 NBVAL_MARK = re.compile(r"^\s*#\s*(NBVAL_\w+|PYTEST_VALIDATE_IGNORE_OUTPUT)", re.MULTILINE)
@@ -59,7 +65,7 @@ def _opening(notebook: NotebookNode) -> Iterator[str]:
             yield f"the first cell does not say {promise}"
     if second.cell_type != "code" or "parameters" not in tags(second):
         yield "the second cell is not the code cell tagged `parameters`"
-    elif missing := PARAMETERS - parameter_names(notebook, "it"):
+    elif missing := PARAMETERS - set(parameter_types(notebook, "it")):
         yield f"the parameters cell does not set {sorted(missing)}"
 
 
@@ -177,16 +183,15 @@ def _exercises(notebook: NotebookNode) -> Iterator[str]:
 
 
 def _metadata(notebook: NotebookNode) -> Iterator[str]:
-    extra = set(notebook.metadata) - {"kernelspec", "language_info"}
-    extra |= {key for cell in notebook.cells for key in cell.metadata if key not in ("tags", "jupyter")}
-    for number, cell in enumerate(notebook.cells, start=1):
-        is_solution = cell.cell_type == "code" and "solution" in tags(cell)
-        if cell.metadata.get("jupyter", {}) != (FOLDED if is_solution else {}):
-            yield f"cell {number}: solutions are folded away, and nothing else; make refresh does it"
-    if extra:
-        yield f"metadata of one run or editor is stored: {sorted(extra)}; make refresh removes it"
     if any(ADDED_TAGS & set(tags(cell)) for cell in notebook.cells):
         yield "papermill's own cells are stored; make refresh removes them"
+        return
+    if extra := set(notebook.metadata) - {"kernelspec", "language_info"}:
+        yield f"metadata of one run or editor is stored: {sorted(extra)}; make refresh removes it"
+    clean = clean_notebook(notebook).cells
+    for number, (cell, wanted) in enumerate(zip(notebook.cells, clean, strict=True), start=1):
+        if cell.metadata != wanted.metadata:
+            yield f"cell {number}: the metadata are not what its tags say; make refresh puts it right"
 
 
 def _text(output: NotebookNode) -> str:

@@ -7,9 +7,9 @@ import nbformat
 import pytest
 from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
-from notebook_form import FOLDED, check_form, exempt_numbers
+from notebook_form import check_form, exempt_numbers
 
-from recsys_lib.course.notebooks import write_notebook
+from recsys_lib.course.notebooks import FOLDED, write_notebook
 from recsys_lib.files import project_root
 
 NOTEBOOKS = sorted((project_root() / "notebooks").glob("*.ipynb"))
@@ -31,9 +31,12 @@ def good_notebook() -> NotebookNode:
         cells += [
             new_markdown_cell(f"### Exercise {number}\nCount."),
             new_code_cell("count = None", metadata={"tags": ["exercise"]}),
-            new_code_cell("check(globals(), 'count')", metadata={"tags": ["check"]}),
             new_code_cell(
-                "count = 1\nassert count == 1", metadata={"tags": ["solution"], "jupyter": dict(FOLDED)}
+                "check(globals(), 'count')", metadata={"tags": ["check"], "jupyter": dict(FOLDED["check"])}
+            ),
+            new_code_cell(
+                "count = 1\nassert count == 1",
+                metadata={"tags": ["solution"], "jupyter": dict(FOLDED["solution"])},
             ),
         ]
     cells.append(new_code_cell("save_results('01_title', profile, seed, 0.0, rows)"))
@@ -107,10 +110,10 @@ BAD = {
     "check that checks nothing": (replace(6, source="print(count)"), "check of exercise 1 does not call"),
     "no solution": (delete(7), "exercise 1 is not followed by"),
     "empty promise": (replace(7, source="count = 1"), "solution of exercise 1 asserts nothing"),
-    "open solution": (replace(7, metadata={"tags": ["solution"]}), "cell 7: solutions are folded"),
+    "open solution": (replace(7, metadata={"tags": ["solution"]}), "cell 7: the metadata are not"),
     "hidden text": (
         replace(3, metadata={"jupyter": {"source_hidden": True}}),
-        "cell 3: solutions are folded",
+        "cell 3: the metadata are not",
     ),
     "number without a band": (outputs(stream("≈0.5 of 10 20 30 40 50 60 70 80 90 95")), "asserts no band"),
     "hardly compared": (
@@ -119,7 +122,7 @@ BAD = {
     ),
     "stray solution": (replace(3, metadata={"tags": ["solution"]}), "follows no '### Exercise N'"),
     "nothing saved": (replace(16, source="print(save_results)"), "does not call save_results"),
-    "papermill metadata": (replace(3, metadata={"papermill": {}}), "metadata of one run or editor"),
+    "papermill metadata": (replace(3, metadata={"papermill": {}}), "cell 3: the metadata are not"),
     "papermill cell": (replace(3, metadata={"tags": ["injected-parameters"]}), "papermill's own cells"),
     "large": (outputs(stream("x" * 1_500_000)), "at most 1,500,000"),
 }

@@ -14,7 +14,7 @@ from typing import Any
 
 from recsys_lib.course.front import charts, questions, tables
 from recsys_lib.course.notebooks import find_notebooks, read_notebook
-from recsys_lib.files import atomic_path, project_root
+from recsys_lib.files import atomic_path, project_root, sha256
 from recsys_lib.judging.results import validate_results
 
 PART = re.compile(r"(<!-- generated: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
@@ -63,7 +63,7 @@ def keep_results(root: Path, prefix: str | Path = sys.prefix) -> None:
     FileNotFoundError
         If nothing has been run.
     ValueError
-        If the last run was not a complete one in the default profile, or a result is malformed.
+        If the last run was not a complete one in the default profile, or a result is not of that run.
     """
     build, names = root / "build", [path.stem for path in find_notebooks(root / "notebooks")]
     if not (build / "course.json").is_file():
@@ -74,12 +74,23 @@ def keep_results(root: Path, prefix: str | Path = sys.prefix) -> None:
     if run["profile"] != "default" or run["parameters"] or missing:
         why = f"profile {run['profile']}, parameters {run['parameters']}, without {missing}"
         raise ValueError(f"only a whole default run is kept, but the last one had: {why}; first: make run")
-    payloads = {name: json.loads((build / "results" / f"{name}.json").read_text("utf-8")) for name in names}
-    for payload in payloads.values():
-        validate_results(payload)
+    payloads = {name: _checked(build / "results" / f"{name}.json", done[name], root) for name in names}
     for name, payload in payloads.items():
         _write(root / "results" / f"{name}.json", payload)
     _write(root / "results" / "course.json", _neutral(done, names, root, Path(prefix)))
+
+
+def _checked(path: Path, row: Mapping[str, Any], root: Path) -> dict[str, Any]:
+    """Read a result, if it is what the run wrote: anything else that runs a notebook may have replaced it."""
+    if not path.is_file() or sha256(path) != row.get("results"):
+        name = path.relative_to(root)
+        raise ValueError(f"{name} is not what the last run wrote; something else has, since. First: make run")
+    payload = json.loads(path.read_text("utf-8"))
+    validate_results(payload)
+    if (payload["notebook"], payload["profile"], payload["seed"]) != (path.stem, "default", 0):
+        found = f"notebook {payload['notebook']}, profile {payload['profile']}, seed {payload['seed']}"
+        raise ValueError(f"{path.relative_to(root)} is of {found}, not of {path.stem}, default, 0")
+    return payload
 
 
 def _neutral(done: Mapping[str, Any], names: Sequence[str], root: Path, prefix: Path) -> dict[str, Any]:

@@ -1,0 +1,21 @@
+"""Shared by all tests, nbval's included: kernels that behave the same, this library, results kept apart."""
+
+import os
+from pathlib import Path
+
+from recsys_lib.course.notebooks import NAME
+from recsys_lib.files import project_root
+
+# Sets of strings in the same order in every kernel that a test starts.
+os.environ.setdefault("PYTHONHASHSEED", "0")
+# This clone's library, whatever was installed.
+os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(project_root()), os.environ.get("PYTHONPATH")]))
+# nbval executes the notebooks, whose last cells write results: not over those of the last `make run`.
+os.environ.setdefault("RECSYS_RESULTS", str(project_root() / "build" / "test" / "results"))
+
+
+def pytest_ignore_collect(collection_path: Path) -> bool | None:
+    """Leave out what a reader keeps beside the notebooks of the course."""
+    in_course = collection_path.parent == project_root() / "notebooks"
+    own = in_course and collection_path.suffix == ".ipynb" and not NAME.fullmatch(collection_path.name)
+    return True if own else None

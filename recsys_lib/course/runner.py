@@ -1,0 +1,236 @@
+"""The course's runner: execute the notebooks in order, store their outputs, make copies for students.
+
+Used through `make`; `python -m recsys_lib.course --help` explains the options.
+"""
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tqdm import tqdm
+
+from recsys_lib.course.report import failure_text, resume_hint, short, timing_table, write_timings
+from recsys_lib.files import atomic_path, project_root, remove_leftovers, sha256
+from recsys_lib.judging.results import PROFILES
+
+if TYPE_CHECKING:  # loading Jupyter takes seconds; `--help` and a mistyped option should not wait for it
+    from recsys_lib.course.kernels import Execution
+
+FAILED, MISUSED, INTERRUPTED = 1, 2, 130
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and return the exit status.
+
+    Returns
+    -------
+    int
+        0 if all went well, 1 if a notebook failed, 2 for a wrong argument, 130 after Ctrl-C.
+    """
+    options = _parser().parse_args(arguments)
+    try:
+        return options.command(options)
+    except (ValueError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return MISUSED
+    except KeyboardInterrupt as interrupt:
+        print(f"\n{str(interrupt) or 'Interrupted.'}", file=sys.stderr)
+        return INTERRUPTED
+
+
+def _parser() -> argparse.ArgumentParser:
+    common = argparse.ArgumentParser(add_help=False)
+    common.add_argument("--notebooks", default="", metavar='"01 03"', help="only these (empty: all)")
+    common.add_argument(
+        "--from", dest="first", default="", metavar="NN", help="begin here (empty: the first)"
+    )
+    common.add_argument("--folder", type=_folder_name, help="where the notebooks are (default: notebooks/)")
+    common.add_argument(
+        "--output", type=_folder_name, help="where everything goes that a run writes (default: build/)"
+    )
+    going = argparse.ArgumentParser(add_help=False)
+    going.add_argument("--keep-going", action="store_true", help="run the others after a failure")
+
+    parser = argparse.ArgumentParser(prog="python -m recsys_lib.course", description="Run the course.")
+    commands = parser.add_subparsers(required=True, dest="name", metavar="run | refresh | student")
+    run = commands.add_parser("run", parents=[common, going], help="execute into build/notebooks/")
+    run.add_argument("--profile", default="", metavar="|".join(PROFILES))
+    run.add_argument(
+        "--parameter",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="another parameter; may be repeated; VALUE has the type of the notebook's own value, and a path "
+        "means what it means in the current folder",
+    )
+    run.set_defaults(command=_run)
+    refresh = commands.add_parser("refresh", parents=[common, going], help="execute and store the outputs")
+    refresh.set_defaults(command=_refresh)
+    student = commands.add_parser("student", parents=[common], help="copies without solutions")
+    student.set_defaults(command=_student)
+    return parser
+
+
+def _folder_name(text: str) -> Path:
+    return Path(text).expanduser()
+
+
+def _run(options: argparse.Namespace) -> int:
+    from recsys_lib.course.parameters import parameters_per_notebook, split_parameters
+
+    paths, given = _selected(options), split_parameters(options.parameter)
+    profile = given.setdefault("profile", options.profile or "default")
+    if options.profile not in ("", profile):
+        raise ValueError(f"the profile is both {options.profile} and {profile}: say it once")
+    parameters = parameters_per_notebook(paths, given)
+    output = _output(options)
+    _prepare_environment(_result_folders(options, output, output))
+    jobs = [
+        (path, output / "notebooks" / path.name, values)
+        for path, values in zip(paths, parameters, strict=True)
+    ]
+    executions = _execute_all(jobs, Path.cwd(), options)
+    extra = {name: value for values in parameters for name, value in values.items() if name != "profile"}
+    write_timings(output / "course.json", profile, extra, executions)
+    return _finish(executions, paths, options)
+
+
+def _refresh(options: argparse.Namespace) -> int:
+    from recsys_lib.course import notebooks
+
+    paths, output = _selected(options), _output(options)
+    scratch = output / "refresh"
+    for path in paths:  # what papermill sees has its ids, and nothing left of an earlier run
+        notebook = notebooks.read_notebook(path)
+        notebooks.parameter_types(notebook, path.name)
+        notebooks.write_notebook(notebooks.clean_notebook(notebook), scratch / path.name)
+    jobs = [(scratch / path.name, scratch / path.name, {}) for path in paths]
+    # The outputs are those that nbval will see: in the notebooks' folder, and beside the results of a run.
+    _prepare_environment(_result_folders(options, scratch, output))
+    executions = _execute_all(jobs, _folder(options), options)
+    return _finish(executions, paths, options)
+
+
+def _student(options: argparse.Namespace) -> int:
+    from recsys_lib.course import notebooks
+    from recsys_lib.course.session import COPIES
+
+    target = _output(options) / "student" / "notebooks"
+    record = target / COPIES
+    handed_out = json.loads(record.read_text()) if record.is_file() else {}
+    for path in _selected(options):
+        copy = target / path.name
+        if copy.exists() and sha256(copy) != handed_out.get(path.name):
+            print(f"{short(copy)} stays as it is: it was edited (move it away to get a new one)")
+            continue
+        notebooks.write_notebook(notebooks.without_solutions(notebooks.read_notebook(path)), copy)
+        handed_out[path.name] = sha256(copy)
+        with atomic_path(record) as temporary:
+            temporary.write_text(json.dumps(handed_out, indent=1) + "\n")
+        print(short(copy))
+    return 0
+
+
+def _folder(options: argparse.Namespace) -> Path:
+    return (options.folder or project_root() / "notebooks").resolve()
+
+
+def _output(options: argparse.Namespace) -> Path:
+    """Return the folder of all that is written, made and swept."""
+    from recsys_lib.course.session import COPIES
+
+    folder = _folder(options)
+    copies = (folder / COPIES).is_file()  # a student's results are not the teacher's
+    output = (options.output or (folder.parent if copies else project_root() / "build")).resolve()
+    output.mkdir(parents=True, exist_ok=True)
+    for swept in (output, Path(os.environ.get("RECSYS_DATA") or project_root() / "data") / "processed"):
+        remove_leftovers(swept)
+    return output
+
+
+def _result_folders(options: argparse.Namespace, results: Path, lists: Path) -> dict[str, str]:
+    """Return the variables that send what notebooks write to these folders, unless others are set."""
+    folders = {"RECSYS_RESULTS": str(results / "results"), "RECSYS_LISTS": str(lists / "lists")}
+    given = {} if options.output else {name: os.environ.get(name) for name in folders}
+    return {name: os.path.abspath(given.get(name) or folder) for name, folder in folders.items()}
+
+
+def _selected(options: argparse.Namespace) -> list[Path]:
+    from recsys_lib.course.notebooks import find_notebooks, select_notebooks
+
+    return select_notebooks(find_notebooks(_folder(options)), options.notebooks, options.first)
+
+
+def _prepare_environment(folders: dict[str, str]) -> None:
+    """Set what all kernels inherit."""
+    os.environ.update(folders)
+    # Sets and dicts of strings in the same order in every kernel: stored outputs stay comparable.
+    os.environ.setdefault("PYTHONHASHSEED", "0")
+    # This clone's library, whatever was installed; and nothing from the caller's folder.
+    root = str(project_root())
+    paths = [root, *os.environ.get("PYTHONPATH", "").split(os.pathsep)]
+    os.environ.update(
+        PYTHONPATH=os.pathsep.join(filter(None, paths)), PYTHONSAFEPATH="1", RECSYS_PROJECT=root
+    )
+
+
+def _execute_all(
+    jobs: Sequence[tuple[Path, Path, dict[str, Any]]], folder: Path, options: argparse.Namespace
+) -> "list[Execution]":
+    """Execute notebooks in a folder; each job is a source, where the result goes, and its parameters."""
+    terminal = sys.stderr.isatty()
+    executions: list[Execution] = []
+    with tqdm(total=len(jobs), unit="notebook", disable=not terminal) as bar:
+        for number, job in enumerate(jobs, start=1):
+            name = job[0].stem
+            bar.set_description(name)
+            if not terminal:
+                print(f"[{number}/{len(jobs)}] {name}", file=sys.stderr, flush=True)
+            try:
+                executions.append(_execute(*job, folder, options))
+            except KeyboardInterrupt:
+                hint = _resume(executions, [job[0] for job in jobs], options)
+                raise KeyboardInterrupt(f"Interrupted in {name}. {hint}") from None
+            bar.update()
+            if executions[-1].failure and not options.keep_going:
+                break
+    return executions
+
+
+def _execute(
+    source: Path, target: Path, parameters: dict[str, Any], folder: Path, options: argparse.Namespace
+) -> "Execution":
+    from recsys_lib.course.kernels import execute_notebook
+
+    progress = {"desc": "cells", "position": 1, "leave": False} if sys.stderr.isatty() else False
+    execution = execute_notebook(source, target, parameters, folder, progress)
+    if execution.failure:
+        tqdm.write(failure_text(execution.failure, source.name, target), file=sys.stderr)
+    elif options.name == "refresh":
+        _store(target, _folder(options) / source.name)
+    results = Path(os.environ["RECSYS_RESULTS"]) / f"{source.stem}.json"
+    return execution._replace(results=sha256(results)) if results.is_file() else execution
+
+
+def _store(executed: Path, stored: Path) -> None:
+    from recsys_lib.course import notebooks
+
+    notebook = notebooks.read_notebook(stored)
+    notebooks.write_notebook(notebooks.store_outputs(notebook, notebooks.read_notebook(executed)), stored)
+
+
+def _finish(executions: "Sequence[Execution]", paths: Sequence[Path], options: argparse.Namespace) -> int:
+    print(timing_table(executions, [path.stem for path in paths]))
+    if not any(execution.failure for execution in executions):
+        return 0
+    print(_resume(executions, paths, options), file=sys.stderr)
+    return FAILED
+
+
+def _resume(executions: "Sequence[Execution]", paths: Sequence[Path], options: argparse.Namespace) -> str:
+    done = {execution.notebook for execution in executions if not execution.failure}
+    return resume_hint(options, paths, [path for path in paths if path.stem not in done])

@@ -51,7 +51,10 @@ class _OwnKernelSpecs(KernelSpecManager):
     """Knows one kernel: the interpreter that runs now, whatever `python3` kernels a user has installed."""
 
     def get_kernel_spec(self, kernel_name: str) -> KernelSpec:
-        return KernelSpec(resource_dir=RESOURCES, **get_kernel_dict())
+        spec = KernelSpec(resource_dir=RESOURCES, **get_kernel_dict())
+        # ipykernel's launcher takes the current folder off the path, even where PYTHONPATH has put it there.
+        spec.argv = [word.replace("ipykernel_launcher", "ipykernel") for word in spec.argv]
+        return spec
 
 
 class _OwnKernelManager(AsyncKernelManager):

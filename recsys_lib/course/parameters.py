@@ -13,7 +13,7 @@ from recsys_lib.course.session import check_settings
 
 WANTED = {
     "int": "a whole number",
-    "float": "a number",
+    "float": "a finite number",
     "bool": "true or false",
     "list": "a list",
     "dict": "a dict",
@@ -86,15 +86,17 @@ def read_value(name: str, text: str, types: set[str]) -> Any:
     if "str" in types:
         return expanduser(text)
     value, wanted = _literal(text), types & set(WANTED)
-    if not wanted:
-        _check_storable(name, text, value)
-        return expanduser(value) if isinstance(value, str) else value
     if wanted == {"float"} and type(value) is int:
         value = float(value)
-    if type(value).__name__ not in wanted or not _is_storable(value):
+    if wanted and (type(value).__name__ not in wanted or not _is_storable(value)):
         needed = " or ".join(WANTED[kind] for kind in sorted(wanted))
-        raise ValueError(f"--parameter {name} must be {needed}, got {text}")
-    return value
+        raise ValueError(f"--parameter {name} must be {needed}, got {text!r}")
+    if not _is_storable(value):
+        raise ValueError(
+            f"--parameter {name}={text} cannot be passed on; text, finite numbers, true, false, null "
+            f"and lists such as [1, 2] can. If it is text, put it in quotes: {name}='\"{text}\"'"
+        )
+    return expanduser(value) if isinstance(value, str) else value
 
 
 def _literal(text: str) -> Any:
@@ -115,11 +117,3 @@ def _is_storable(value: Any) -> bool:
     return (
         value is None or isinstance(value, str | int) or (isinstance(value, float) and math.isfinite(value))
     )
-
-
-def _check_storable(name: str, text: str, value: Any) -> None:
-    if not _is_storable(value):
-        raise ValueError(
-            f"--parameter {name}={text} is a {type(value).__name__}, which a notebook cannot be given; text, "
-            "finite numbers, true, false, null and lists such as [1, 2] can"
-        )

@@ -145,7 +145,9 @@ def _output(options: argparse.Namespace) -> Path:
 
     folder = _folder(options)
     copies = (folder / COPIES).is_file()  # a student's results are not the teacher's
-    output = (options.output or (folder.parent if copies else project_root() / "build")).resolve()
+    output = (options.output or (folder.parent / "run" if copies else project_root() / "build")).resolve()
+    if output / "notebooks" == folder:
+        raise ValueError(f"--output {output} would replace the notebooks in {folder}: choose another")
     output.mkdir(parents=True, exist_ok=True)
     for swept in (output, Path(os.environ.get("RECSYS_DATA") or project_root() / "data") / "processed"):
         remove_leftovers(swept)

@@ -3,67 +3,36 @@
 import argparse
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any
 
 import psutil
 import pytest
-from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
+from tiny_course import REPORT, bare_environment, command_line, printed, run, timings, write
 
-from recsys_lib.course.__main__ import main, parse_parameter, timing_table
+from recsys_lib.course import MEND
 from recsys_lib.course.kernels import Execution, Failure, peak_memory
 from recsys_lib.course.notebooks import (
     KERNEL_METADATA,
-    SOLUTION_PLACEHOLDER,
     clean_notebook,
     code_cells,
+    find_notebooks,
     read_notebook,
     select_notebooks,
-    without_solutions,
     write_notebook,
 )
-from recsys_lib.files import project_root
+from recsys_lib.course.report import resume_hint, timing_table
+from recsys_lib.files import project_root, sha256
 
 Outcome = tuple[Path, subprocess.CompletedProcess]  # the folder, and what the command did
 
-PARAMETERS = 'profile = "default"\nseed = 1'
-REPORT = "import os, sys, json\nprint(json.dumps([profile, seed, os.getcwd(), sys.executable]))"
 ALLOCATE = "held = b'x' * 200_000_000\nimport time\ntime.sleep(0.5)"
 FAIL = "def ratio(a, b):\n    return a / b\nratio(1, 0)"
-
-
-def write(path: Path, *sources: str, parameters: str | None = PARAMETERS) -> Path:
-    cells = [new_markdown_cell("# Title")]
-    if parameters is not None:
-        cells.append(new_code_cell(parameters, metadata={"tags": ["parameters"]}))
-    cells += [new_code_cell(source) for source in sources]
-    write_notebook(new_notebook(cells=cells, metadata={"kernelspec": dict(KERNEL_METADATA)}), path)
-    return path
-
-
-def run(tmp_path: Path, *options: str, command: str = "run") -> int:
-    return main([command, "--folder", str(tmp_path / "nb"), "--output", str(tmp_path / "build"), *options])
-
-
-def printed(path: Path) -> list[Any]:
-    """What REPORT printed in an executed notebook."""
-    outputs = [output for cell in code_cells(read_notebook(path)) for output in cell.outputs]
-    return json.loads(outputs[0].text)
-
-
-def timings(tmp_path: Path) -> dict[str, dict[str, Any]]:
-    course = json.loads((tmp_path / "build" / "course.json").read_text())
-    return {row["notebook"]: row for row in course["notebooks"]}
-
-
-def command_line(folder: Path) -> list[str]:
-    where = ["--folder", str(folder / "nb"), "--output", str(folder / "build")]
-    return [sys.executable, "-m", "recsys_lib.course", "run", *where]
 
 
 @pytest.fixture(scope="module")
@@ -83,7 +52,7 @@ def outcome(tmp_path_factory: pytest.TempPathFactory) -> Outcome:
     options = "--profile smoke --keep-going --parameter seed=7".split()
     options += ["--notebooks", "", "--from", ""]  # as `make` passes what was not given
     done = subprocess.run(
-        [*command_line(folder), *options],
+        command_line(folder, *options),
         capture_output=True,
         encoding="utf-8",
         cwd=folder,
@@ -99,7 +68,7 @@ def test_the_exit_status_is_1(outcome: Outcome) -> None:
 def test_parameters_folder_and_interpreter_reach_the_notebook(outcome: Outcome) -> None:
     folder, _ = outcome
     executed = folder / "build" / "notebooks" / "01_report.ipynb"
-    assert printed(executed) == ["smoke", 7, str(folder / "nb"), sys.executable]
+    assert printed(executed) == ["smoke", 7, str(folder), sys.executable]
 
 
 def test_the_sources_are_untouched(outcome: Outcome) -> None:
@@ -163,7 +132,11 @@ def test_table_and_way_to_resume_are_printed(outcome: Outcome) -> None:
     assert lines[0].split() == ["notebook", "cells", "seconds", "peak", "MiB", "status"]
     assert [line.split()[0] for line in lines[2:6]] == ["01_report", "02_large", "03_fails", "04_dies"]
     assert lines[4].split()[1] == "2/4"
-    assert "Resume: make run PROFILE=smoke FROM=03" in outcome[1].stderr
+    hint = outcome[1].stderr.splitlines()[-1]
+    assert (
+        "course run --profile smoke --from 03 --keep-going --folder=" in hint
+    )  # the others need not run again
+    assert hint.endswith(f"--output={outcome[0]}/build --parameter=seed=7")
 
 
 def test_without_keep_going_the_run_stops_at_the_failure_and_resumes_there(
@@ -181,7 +154,7 @@ def test_without_keep_going_the_run_stops_at_the_failure_and_resumes_there(
 
 @pytest.mark.parametrize(
     ("sent", "status", "message"),
-    [(signal.SIGINT, 130, "Interrupted in 01_sleeps. Resume: make run FROM=01"), (signal.SIGTERM, 143, "")],
+    [(signal.SIGINT, 130, "course run --notebooks 01 --from 01 --folder="), (signal.SIGTERM, 143, "")],
 )
 def test_ctrl_c_leaves_no_half_written_file_and_no_kernel(
     sent: signal.Signals, status: int, message: str, tmp_path: Path
@@ -195,7 +168,7 @@ def test_ctrl_c_leaves_no_half_written_file_and_no_kernel(
     kept.parent.mkdir(parents=True)
     kept.write_text("of an earlier run")
     process = subprocess.Popen(
-        command_line(tmp_path),
+        command_line(tmp_path, "--notebooks", "01"),
         stderr=subprocess.PIPE,
         encoding="utf-8",
         # A shell that runs the tests in the background makes them ignore Ctrl-C; the runner must not.
@@ -229,7 +202,7 @@ def wait_for(path: Path, seconds: float = 60) -> None:
         (["--notebooks", "01", "--from", "02"], "none of the chosen notebooks (01) comes at or after 02"),
         (
             ["--parameter", "sed=3"],
-            "no chosen notebook has a parameter 'sed'; they have: ['profile', 'seed']",
+            "no chosen notebook has a parameter 'sed'; they have: profile, seed",
         ),
     ],
 )
@@ -254,7 +227,7 @@ def test_a_notebook_without_parameters_is_refused(
 def test_files_that_are_no_notebooks_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "nb").mkdir()
     assert run(tmp_path) == 2
-    assert "no notebooks (*.ipynb) in" in capsys.readouterr().err
+    assert "no notebooks (such as 01_preprocessing.ipynb) in" in capsys.readouterr().err
     (tmp_path / "nb" / "01_text.ipynb").write_text("hello")
     assert run(tmp_path) == 2
     assert "01_text.ipynb is not a notebook" in capsys.readouterr().err
@@ -273,14 +246,6 @@ def test_selection_keeps_the_course_order() -> None:
     assert names(names="01 10", first="02_b") == ["10_d"]
 
 
-def test_parameters_get_their_types() -> None:
-    texts = ["a=3", "a=1e-3", "a=true", "a=True", "a=null", "a=[1, 2]", "a=x=y", "a=", "a='3'"]
-    values = [3, 0.001, True, True, None, [1, 2], "x=y", "", "3"]
-    assert [parse_parameter(text) for text in texts] == [("a", value) for value in values]
-    with pytest.raises(argparse.ArgumentTypeError):
-        parse_parameter("seed")
-
-
 def test_the_table_lines_up() -> None:
     good = Execution("01_preprocessing", 34, 34, 41.23, 812.4, None)
     bad = Execution("02_network", 40, 12, 3.1, 1301.0, Failure(12, "", ""))
@@ -297,7 +262,7 @@ def test_the_table_lines_up() -> None:
 
 def test_the_command_starts_without_the_heavy_libraries() -> None:
     heavy = "{'torch', 'pandas', 'papermill'}"
-    code = f"import sys, recsys_lib.course.__main__; print(sorted({heavy} & set(sys.modules)))"
+    code = f"import sys, recsys_lib.course.runner; print(sorted({heavy} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, encoding="utf-8", check=True)
     assert done.stdout.strip() == "[]"
 
@@ -346,51 +311,196 @@ def test_cells_without_an_id_get_one_by_position() -> None:
     assert ids == ["cell-001", "cell-002", "cell-001-again"]
 
 
-def exercise_notebook() -> NotebookNode:
-    def cell(source: str, tag: str) -> NotebookNode:
-        return new_code_cell(source, metadata={"tags": [tag]}, execution_count=1)
-
-    cells = [
-        new_markdown_cell("# Title"),
-        cell(PARAMETERS, "parameters"),
-        new_markdown_cell("### Exercise 1"),
+def test_the_hint_after_a_failure_runs_just_the_rest_in_the_same_way(tmp_path: Path) -> None:
+    write(tmp_path / "nb" / "01_good.ipynb", REPORT)
+    fails_once = f"import os\nif not os.path.exists({str(tmp_path / 'again')!r}): 1 / 0"
+    write(
+        tmp_path / "nb" / "02_fails.ipynb",
+        fails_once,
+        REPORT,
+        parameters='profile = "default"\nseed = 1\nx = ""',
+    )
+    for name in ("03_good", "04_unwanted"):
+        write(tmp_path / "nb" / f"{name}.ipynb", REPORT)
+    awkward = 'x=it\'s "$HOME" & 50 % #1'
+    options = [
+        "--notebooks",
+        "01 02 03",
+        "--profile",
+        "smoke",
+        "--parameter",
+        "seed=7",
+        "--parameter",
+        awkward,
     ]
-    cells += [cell("answer = None", "exercise"), cell("answer = 42\nassert answer == 42", "solution")]
-    return new_notebook(cells=[*cells, new_code_cell(REPORT, execution_count=4)])
+    ended = subprocess.run(
+        command_line(tmp_path, *options), capture_output=True, encoding="utf-8", cwd=tmp_path
+    )
+    hint = ended.stderr.splitlines()[-1].removeprefix("Resume: ")
+    (tmp_path / "again").touch()
+    subprocess.run(hint, shell=True, check=True, cwd=tmp_path, capture_output=True)
+    assert list(timings(tmp_path)) == ["02_fails", "03_good"]
+    assert printed(tmp_path / "build" / "notebooks" / "02_fails.ipynb")[:2] == ["smoke", 7]
+    course = json.loads((tmp_path / "build" / "course.json").read_text())
+    assert course["parameters"] == {"seed": 7, "x": awkward[2:]}
 
 
-def test_the_students_copy_has_no_solution_and_still_runs(tmp_path: Path) -> None:
-    original = exercise_notebook()
-    write_notebook(original, tmp_path / "nb" / "01_good.ipynb")
-    assert run(tmp_path, command="student") == 0
-    folder = tmp_path / "build" / "student"
-    copy = read_notebook(folder / "notebooks" / "01_good.ipynb")
-    solution = copy.cells[4]
-    assert (solution.source, solution.outputs, solution.execution_count) == (SOLUTION_PLACEHOLDER, [], None)
-    assert "== 42" not in (folder / "notebooks" / "01_good.ipynb").read_text()  # ids of cells are random
-    assert [c.source for c in copy.cells if c is not solution] == [
-        c.source for c in original.cells if "solution" not in c.metadata.get("tags", [])
-    ]
-    assert main(["run", "--folder", str(folder / "notebooks"), "--output", str(folder)]) == 0
+def options(command: str = "run", **given: object) -> argparse.Namespace:
+    defaults = {"notebooks": "", "keep_going": False, "folder": None, "output": None}
+    return argparse.Namespace(name=command, **{**defaults, **given})
 
 
-def test_taking_out_solutions_leaves_the_original_alone() -> None:
-    original = exercise_notebook()
-    without_solutions(original)
-    assert "assert answer == 42" in original.cells[4].source
+def test_the_hint_of_make_repeats_its_variables(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    paths = [Path(f"0{number}_x.ipynb") for number in (1, 2, 3, 4)]
+    monkeypatch.chdir(project_root())
+    monkeypatch.setenv("MAKELEVEL", "1")
+    assert resume_hint(options(), paths, paths[2:]) == "Resume: make run FROM=03"
+    given = options(notebooks="02 04", profile="smoke", parameter=["x=a b", "y=$HOME"])
+    args = "ARGS=" + shlex.quote("'--parameter=x=a b' '--parameter=y=$$HOME'")
+    assert resume_hint(given, [paths[1], paths[3]], [paths[3]]) == (
+        f"Resume: make run PROFILE=smoke NOTEBOOKS='02 04' FROM=04 {args}"
+    )
+    # Of those that --keep-going ran, only the ones that failed are left.
+    given = options("refresh", keep_going=True)
+    assert resume_hint(given, paths, [paths[1], paths[2]]) == (
+        "Resume: make refresh NOTEBOOKS='02 03' ARGS=--keep-going"
+    )
+    monkeypatch.chdir(tmp_path)
+    assert resume_hint(options(), paths, paths) == f"Resume: make -C {project_root()} run FROM=01"
 
 
-def test_make_explains_itself_and_passes_its_variables_on() -> None:
-    # Without the variables that a surrounding `make test` hands down.
-    environment = {"PATH": os.environ["PATH"]}
+def test_a_refresh_is_resumed_as_a_refresh(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write(tmp_path / "nb" / "01_fails.ipynb", "1 / 0")
+    write(tmp_path / "nb" / "02_good.ipynb", REPORT)
+    assert run(tmp_path, "--notebooks", "01", command="refresh") == 1
+    assert "recsys_lib.course refresh --notebooks 01 --from 01 --folder=" in capsys.readouterr().err
 
-    def make(*words: str) -> str:
-        command = ["make", "--dry-run", *words]
+
+WHERE = """import os, sys, json, random, recsys_lib
+print(json.dumps([os.getcwd(), recsys_lib.__file__, random.__file__, [os.environ[f"RECSYS_{name}"] for name in
+                  ("RESULTS", "LISTS")], open(path).read()]))"""
+
+
+def test_a_path_means_what_it_means_to_the_caller(tmp_path: Path) -> None:
+    """Whatever the parameter is called; and the files beside it shadow no module."""
+    write(tmp_path / "nb" / "01_where.ipynb", WHERE, parameters='path = "own"')
+    caller = tmp_path / "some" / "where"
+    caller.mkdir(parents=True)
+    (caller / "my.csv").write_text("of the caller")
+    (tmp_path / "nb" / "my.csv").write_text("not of the caller")
+    for name in ("random", "torch", "json", "recsys_lib"):
+        (caller / f"{name}.py").write_text("raise SystemExit('shadowed')")
+    home = {"HOME": str(tmp_path / "some")}
+    for text in ("my.csv", "../where/my.csv", "~/where/my.csv"):
+        command = [sys.executable, "-m", "recsys_lib.course", "run", "--folder=../../nb", "--output=../out"]
+        # Python itself looks for `recsys_lib` in the current folder first.
+        (caller / "recsys_lib.py").unlink(missing_ok=True)
         done = subprocess.run(
-            command, capture_output=True, encoding="utf-8", check=True, cwd=project_root(), env=environment
+            [*command, "--parameter", f"path={text}"],
+            cwd=caller,
+            env=bare_environment(**home),
+            capture_output=True,
         )
-        return done.stdout
+        assert done.returncode == 0, done.stderr.decode()
+        folder, library, module, results, content = printed(tmp_path / "some/out/notebooks/01_where.ipynb")
+        assert content == "of the caller"
+        assert Path(folder) == caller
+        assert Path(library).is_relative_to(project_root())
+        assert not Path(module).is_relative_to(tmp_path)
+        assert results == [str(tmp_path / "some" / "out" / name) for name in ("results", "lists")]
 
-    assert "make run " in make()
-    line = make("run", "PROFILE=smoke", "NOTEBOOKS=01 03", "FROM=03", "ARGS=--keep-going").splitlines()[-1]
-    assert line.endswith('recsys_lib.course run --profile smoke --notebooks "01 03" --from "03" --keep-going')
+
+def test_refresh_runs_in_the_folder_of_the_notebooks(tmp_path: Path) -> None:
+    path = write(tmp_path / "nb" / "01_where.ipynb", REPORT)
+    assert run(tmp_path, command="refresh") == 0
+    assert printed(path)[2] == str(tmp_path / "nb")
+
+
+def test_a_value_that_cannot_be_passed_stops_before_anything_is_run(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write(tmp_path / "nb" / "01_first.ipynb", REPORT)
+    for text in ("seed=(1, 2)", "seed=NaN", "profile=fast", "seed=-1"):
+        assert run(tmp_path, "--parameter", text) == 2
+        assert capsys.readouterr().err.count("\n") == 1
+    assert run(tmp_path, "--profile", "smoke", "--parameter", "profile=full") == 2
+    assert "both smoke and full" in capsys.readouterr().err
+    assert not (tmp_path / "build" / "notebooks").exists()
+    assert run(tmp_path, "--parameter", "profile=smoke") == 0
+    assert json.loads((tmp_path / "build" / "course.json").read_text())["profile"] == "smoke"
+
+
+def test_where_nothing_can_be_written_is_said_in_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write(tmp_path / "nb" / "01_first.ipynb", REPORT)
+    (tmp_path / "build").write_text("a file")
+    assert run(tmp_path) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: ")
+    assert error.count("\n") == 1
+    assert str(tmp_path / "build") in error
+
+
+def test_what_a_reader_keeps_beside_the_notebooks_is_none_of_the_course(tmp_path: Path) -> None:
+    write(tmp_path / "nb" / "01_first.ipynb", REPORT)
+    for name in (
+        "Untitled.ipynb",
+        "01_first-Copy1.ipynb",
+        ".01_first-abcdefgh.ipynb",
+        "._01_first.ipynb",
+        "1_a.ipynb",
+    ):
+        (tmp_path / "nb" / name).write_text("")
+    assert [path.name for path in find_notebooks(tmp_path / "nb")] == ["01_first.ipynb"]
+
+
+def test_the_leftovers_of_killed_runs_are_swept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(tmp_path / "nb" / "01_first.ipynb", REPORT)
+    monkeypatch.setenv("RECSYS_DATA", str(tmp_path / "data"))
+    left = [
+        tmp_path / "data" / "processed" / ".lines-abc_1234.parquet",
+        tmp_path / "build" / "lists" / ".a-00000000.npz",
+    ]
+    kept = [
+        left[0].with_name(name) for name in (".lines-new_1234.parquet", ".hidden", "lines-abc_1234.parquet")
+    ]
+    for path in (*left, *kept):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+        if "new" not in path.name:
+            os.utime(path, (0, 0))
+    assert run(tmp_path) == 0
+    assert [path for path in (*left, *kept) if path.exists()] == kept
+
+
+def test_results_are_remembered_as_they_were_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    saves = "import os, pathlib\nfolder = pathlib.Path(os.environ['RECSYS_RESULTS'])\nfolder.mkdir(exist_ok=True)\n"
+    write(tmp_path / "nb" / "01_saves.ipynb", saves + "(folder / '01_saves.json').write_text('{}')")
+    assert run(tmp_path) == 0
+    assert timings(tmp_path)["01_saves"]["results"] == sha256(
+        tmp_path / "build" / "results" / "01_saves.json"
+    )
+    # A refresh is not a run: its results lie elsewhere.
+    (tmp_path / "build" / "results" / "01_saves.json").unlink()
+    assert run(tmp_path, command="refresh") == 0
+    assert [path.parent.parent.name for path in (tmp_path / "build").rglob("01_saves.json")] == ["refresh"]
+
+
+@pytest.mark.parametrize("missing", ["papermill", "tqdm", "numpy"])
+def test_a_missing_package_is_said_in_one_sentence(missing: str, tmp_path: Path) -> None:
+    write(tmp_path / "nb" / "01_first.ipynb", REPORT)
+    (tmp_path / f"{missing}.py").write_text(f"raise ModuleNotFoundError(\"No module named '{missing}'\")")
+    environment = bare_environment(PYTHONPATH=f"{project_root()}:{tmp_path}")
+    done = subprocess.run(command_line(tmp_path), env=environment, capture_output=True, encoding="utf-8")
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1] == f"error: No module named '{missing}'. {MEND}"
+    assert "Traceback" not in done.stderr
+
+
+def test_a_package_that_a_notebook_misses_is_named_with_the_way_to_mend(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write(tmp_path / "nb" / "01_first.ipynb", "import nosuchpackage")
+    assert run(tmp_path) == 1
+    assert MEND in capsys.readouterr().err

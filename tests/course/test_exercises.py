@@ -17,10 +17,10 @@ from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell
 
 from recsys_lib.course.exercises import check, near
-from recsys_lib.course.notebooks import code_cells, read_notebook, tags
+from recsys_lib.course.notebooks import code_cells, find_notebooks, read_notebook, tags
 from recsys_lib.files import project_root
 
-NOTEBOOKS = sorted((project_root() / "notebooks").glob("[0-9][0-9]_*.ipynb"))
+NOTEBOOKS = find_notebooks(project_root() / "notebooks")
 NOT_YET, WRONG, RIGHT = "Not yet there: ", "Not right yet: ", "Right: "
 TWO_AND_A_HALF = "Mi41"  # in base64
 KINDS = {"exercise", "check", "solution"}

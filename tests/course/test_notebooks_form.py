@@ -9,10 +9,10 @@ from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 from notebook_form import check_form, exempt_numbers
 
-from recsys_lib.course.notebooks import FOLDED, write_notebook
+from recsys_lib.course.notebooks import FOLDED, find_notebooks, write_notebook
 from recsys_lib.files import project_root
 
-NOTEBOOKS = sorted((project_root() / "notebooks").glob("*.ipynb"))
+NOTEBOOKS = find_notebooks(project_root() / "notebooks")
 PARAMETERS = 'profile = "default"\nseed = 42\ndevice = "cpu"\ndata_dir = None'
 
 

@@ -38,8 +38,10 @@ endif
 
 # This clone's library, whatever was installed.
 export PYTHONPATH := $(CURDIR)$(if $(PYTHONPATH),:$(PYTHONPATH))
-# Where `make` was called: with -C that is elsewhere, and -C switches on -w unless that is forbidden.
-ELSEWHERE = $(findstring w,$(firstword -$(MAKEFLAGS)))$(findstring no-print-directory,$(MAKEFLAGS))
+# Where `make` was called: with -C that is elsewhere, and -C switches on -w unless -s or another flag forbids it.
+# Without -C, $PWD may be what an outer shell left behind.
+FLAGS = $(firstword -$(MAKEFLAGS))
+ELSEWHERE = $(findstring w,$(FLAGS))$(findstring s,$(FLAGS))$(findstring no-print-directory,$(MAKEFLAGS))
 CALLER = $(if $(and $(PWD),$(ELSEWHERE),$(filter 0,$(MAKELEVEL))),$(PWD),$(CURDIR))
 COURSE = @cd "$(CALLER)" && PYTHONSAFEPATH=1 "$(CURDIR)/$(BIN)/python" -m recsys_lib.course
 

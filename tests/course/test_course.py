@@ -475,7 +475,7 @@ def test_the_leftovers_of_killed_runs_are_swept(tmp_path: Path, monkeypatch: pyt
 
 
 def test_results_are_remembered_as_they_were_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    saves = "import os, pathlib\nfolder = pathlib.Path(os.environ['RECSYS_RESULTS'])\nfolder.mkdir(exist_ok=True)\n"
+    saves = "import os, pathlib\nfolder = pathlib.Path(os.environ['RECSYS_RESULTS'])\nfolder.mkdir()\n"
     write(tmp_path / "nb" / "01_saves.ipynb", saves + "(folder / '01_saves.json').write_text('{}')")
     assert run(tmp_path) == 0
     assert timings(tmp_path)["01_saves"]["results"] == sha256(

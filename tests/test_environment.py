@@ -59,10 +59,22 @@ def test_conda_installs_the_same_lock() -> None:
     names = [re.match(r"\w+", dependency)[0] for dependency in from_conda]
     assert names == ["python", "pip"]
     assert from_pip == {"pip": ["-r requirements.lock", "-e ."]}
-    python = SpecifierSet(from_conda[0].removeprefix("python"))
-    asked = SpecifierSet(PROJECT["requires-python"])
-    assert [minor for minor in range(8, 14) if f"3.{minor}" in python] == [11, 12, 13]
-    assert all(f"3.{minor}" in asked for minor in (11, 12, 13))
+
+
+def test_everybody_is_asked_for_the_same_python() -> None:
+    environment = yaml.safe_load((ROOT / "environment.yml").read_text(encoding="utf-8"))
+    conda = SpecifierSet(environment["dependencies"][0].removeprefix("python"))
+    pip = SpecifierSet(PROJECT["requires-python"])
+    low, high = re.search(
+        r"not \((3, \d+)\) <= sys.version_info < \((3, \d+)\)",
+        (ROOT / "Makefile").read_text(encoding="utf-8"),
+    ).groups()
+    make = SpecifierSet(f">={low.replace(', ', '.')},<{high.replace(', ', '.')}")
+    minors = [[minor for minor in range(8, 20) if f"3.{minor}" in asked] for asked in (conda, pip, make)]
+    assert minors == [[11, 12, 13, 14]] * 3
+    words = f"Python 3.{minors[0][0]} to 3.{minors[0][-1]}"
+    assert words in (ROOT / "Makefile").read_text(encoding="utf-8")
+    assert words in (ROOT / "README.md").read_text(encoding="utf-8")
 
 
 def test_the_benchmarks_add_to_the_lock_and_contradict_nothing() -> None:

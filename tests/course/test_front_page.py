@@ -25,7 +25,7 @@ from recsys_lib.course.front.page import (
 from recsys_lib.course.front.questions import answers_table, findings
 from recsys_lib.course.front.tables import NOT_YET, films_leaderboard, shop_leaderboard, speed_rows
 from recsys_lib.course.notebooks import read_notebook
-from recsys_lib.files import project_root
+from recsys_lib.files import project_root, sha256
 from recsys_lib.judging.results import load_results, result_row, save_results
 
 ROOT = project_root()
@@ -181,8 +181,9 @@ def project(tmp_path: Path) -> Callable[..., Path]:
             "english,chinese,meaning,notebook\nmatrix,矩阵,table,03\n"
         )
         rows = board("complete_journey_all", EASE=0.4)
-        save_results("03_models", profile, 0, 1.0, rows, tmp_path / "build" / "results")
+        written = save_results("03_models", profile, 0, 1.0, rows, tmp_path / "build" / "results")
         row = {"notebook": "03_models", "cells": 3, "seconds": 61.234, "peak_mib": 512.7, "status": status}
+        row["results"] = sha256(written)
         run = {"profile": profile, "parameters": parameters, "notebooks": [row]}
         (tmp_path / "build" / "course.json").write_text(json.dumps(run))
         for page, parts in PAGES.items():
@@ -222,6 +223,46 @@ def test_keep_and_write(project: Callable[..., Path]) -> None:
 )
 def test_other_runs_are_not_kept(project: Callable[..., Path], run: dict, message: str) -> None:
     root = project(**run)
+    with pytest.raises(ValueError, match=message):
+        keep_results(root)
+    assert not (root / "results").exists()
+
+
+def test_results_of_something_else_are_not_kept(project: Callable[..., Path]) -> None:
+    """What the Lab, papermill or another run wrote since, whatever profile and seed it names."""
+    root = project()
+    path = root / "build" / "results" / "03_models.json"
+    of_the_run = path.read_text()
+    save_results("03_models", "default", 0, 1.5, board("complete_journey_all", EASE=0.5), path.parent)
+    with pytest.raises(ValueError, match=r"build/results/03_models\.json is not what the last run wrote"):
+        keep_results(root)
+    path.unlink()
+    with pytest.raises(ValueError, match=r"03_models\.json is not what"):
+        keep_results(root)
+    path.write_text(of_the_run)
+    keep_results(root)
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        (
+            {"profile": "smoke"},
+            "is of notebook 03_models, profile smoke, seed 0, not of 03_models, default, 0",
+        ),
+        ({"seed": 7}, "seed 7"),
+        ({"notebook": "03_others"}, "notebook 03_others"),
+    ],
+)
+def test_every_result_is_one_of_a_default_run(
+    project: Callable[..., Path], changed: dict[str, object], message: str
+) -> None:
+    root = project()
+    path, course = root / "build" / "results" / "03_models.json", root / "build" / "course.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | changed))
+    run = json.loads(course.read_text())
+    run["notebooks"][0]["results"] = sha256(path)
+    course.write_text(json.dumps(run))
     with pytest.raises(ValueError, match=message):
         keep_results(root)
     assert not (root / "results").exists()

@@ -6,6 +6,7 @@ author had changed the code, or the machine, since.
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -135,6 +136,37 @@ def test_the_kernel_is_this_environment_in_the_notebook_folder(outcomes: dict[st
 
 def test_a_cell_that_raises_fails(outcomes: dict[str, list[str]]) -> None:
     assert outcomes["others"][2] == "FAILED"
+
+
+def test_a_plain_call_writes_nowhere_near_the_results_and_leaves_out_a_readers_notebooks(
+    tmp_path: Path,
+) -> None:
+    """With the root's conftest.py, as `pytest --nbval notebooks/…` without `make` finds it."""
+    clone = tmp_path.resolve()
+    shutil.copy(project_root() / "conftest.py", clone)
+    (clone / "pyproject.toml").touch()
+    shutil.copytree(
+        project_root() / "recsys_lib", clone / "recsys_lib", ignore=shutil.ignore_patterns("__pycache__")
+    )
+    names = "['RECSYS_RESULTS', 'PYTHONPATH']"
+    source = f"import os, recsys_lib\nprint(*[os.environ[name] for name in {names}], recsys_lib.__file__, sep='\\n')"
+    stored = f"{clone}/build/test/results\n{clone}\n{clone}/recsys_lib/__init__.py\n"
+    cell = executed(source, new_output("stream", name="stdout", text=stored))
+    (clone / "notebooks").mkdir()
+    write(clone / "notebooks" / "01_first.ipynb", cell)
+    write(clone / "notebooks" / "Untitled.ipynb", executed("1 / 0"))
+    write(clone / "notebooks" / "01_first-Copy1.ipynb", executed("1 / 0"))
+    environment = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
+    for target in ("notebooks", "notebooks/01_first.ipynb"):
+        command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", target]
+        run = subprocess.run(
+            [*command, "--nbval", "--nbval-current-env"],
+            cwd=clone,
+            env=environment,
+            capture_output=True,
+            encoding="utf-8",
+        )
+        assert "1 passed" in run.stdout, run.stdout
 
 
 def test_the_sanitise_file_is_short() -> None:

@@ -18,9 +18,6 @@ BENCH_READY := $(BENCH_VENV)/.ready-$(shell cat requirements.lock requirements-b
 
 CHECKED := recsys_lib tests benchmarks conftest.py
 NBVAL := --nbval --nbval-current-env --nbval-cell-timeout=600 --nbval-sanitize-with=tests/nbval_sanitize.cfg
-# Saving keeps out of a notebook what belongs to one machine; and the kernel need not warn that anybody may listen.
-LAB := --ContentsManager.pre_save_hook=recsys_lib.course.notebooks.clean_on_save --KernelManager.transport_encryption=auto
-
 # A variable that a target does not know would be ignored without a word.
 KNOWN_run := PROFILE NOTEBOOKS FROM ARGS
 KNOWN_refresh := NOTEBOOKS FROM ARGS
@@ -124,9 +121,9 @@ unit: $(READY)
 	$(check_style)
 	@$(BIN)/python -m pytest -q --doctest-modules recsys_lib tests $(ARGS)
 
-lab: $(READY) $(if $(STUDENT),student)
+lab: $(READY)
 	$(call check_environment,jupyterlab)
-	@$(BIN)/python -m jupyterlab $(if $(STUDENT),build/student/notebooks,notebooks) $(LAB) $(ARGS)
+	$(COURSE) lab $(if $(STUDENT),--student) $(ARGS)
 
 refresh: $(READY)
 	$(call check_environment,papermill tqdm torch)
@@ -134,7 +131,7 @@ refresh: $(READY)
 
 student: $(READY)
 	$(call check_environment,nbformat tqdm)
-	$(COURSE) student --notebooks "$(NOTEBOOKS)" --from "$(FROM)" $(if $(STUDENT),,$(ARGS))
+	$(COURSE) student --notebooks "$(NOTEBOOKS)" --from "$(FROM)" $(ARGS)
 
 results: $(READY)
 	$(call check_environment,nbformat matplotlib)

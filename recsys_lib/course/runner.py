@@ -6,6 +6,7 @@ Used through `make`; `python -m recsys_lib.course --help` explains the options.
 import argparse
 import json
 import os
+import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -31,7 +32,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     int
         0 if all went well, 1 if a notebook failed, 2 for a wrong argument, 130 after Ctrl-C.
     """
-    options = _parser().parse_args(arguments)
+    parser = _parser()
+    options, options.rest = parser.parse_known_args(arguments)
+    if options.rest and options.name != "lab":
+        parser.error(f"unrecognized arguments: {' '.join(options.rest)}")
     try:
         return options.command(options)
     except (ValueError, OSError) as error:
@@ -56,7 +60,7 @@ def _parser() -> argparse.ArgumentParser:
     going.add_argument("--keep-going", action="store_true", help="run the others after a failure")
 
     parser = argparse.ArgumentParser(prog="python -m recsys_lib.course", description="Run the course.")
-    commands = parser.add_subparsers(required=True, dest="name", metavar="run | refresh | student")
+    commands = parser.add_subparsers(required=True, dest="name", metavar="run | refresh | student | lab")
     run = commands.add_parser("run", parents=[common, going], help="execute into build/notebooks/")
     run.add_argument("--profile", default="", metavar="|".join(PROFILES))
     run.add_argument(
@@ -72,6 +76,9 @@ def _parser() -> argparse.ArgumentParser:
     refresh.set_defaults(command=_refresh)
     student = commands.add_parser("student", parents=[common], help="copies without solutions")
     student.set_defaults(command=_student)
+    lab = commands.add_parser("lab", help="open the notebooks in JupyterLab, which gets all other options")
+    lab.add_argument("--student", action="store_true", help="open the students' copies; make them first")
+    lab.set_defaults(command=_lab, notebooks="", first="", folder=None, output=None)
     return parser
 
 
@@ -133,6 +140,20 @@ def _student(options: argparse.Namespace) -> int:
             temporary.write_text(json.dumps(handed_out, indent=1) + "\n")
         print(short(copy))
     return 0
+
+
+def _lab(options: argparse.Namespace) -> int:
+    from recsys_lib.course.notebooks import clean_on_save
+
+    folder = project_root() / ("build/student/notebooks" if options.student else "notebooks")
+    if options.student:
+        _student(options)
+    settings = {
+        "ContentsManager.pre_save_hook": f"{clean_on_save.__module__}.{clean_on_save.__name__}",
+        "KernelManager.transport_encryption": "auto",  # else each kernel warns that somebody may listen
+    }
+    words = [f"--{name}={value}" for name, value in settings.items()]
+    return subprocess.call([sys.executable, "-m", "jupyterlab", str(folder), *words, *options.rest])
 
 
 def _folder(options: argparse.Namespace) -> Path:

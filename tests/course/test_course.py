@@ -27,6 +27,7 @@ from recsys_lib.course.notebooks import (
     write_notebook,
 )
 from recsys_lib.course.report import resume_hint, timing_table
+from recsys_lib.course.runner import main
 from recsys_lib.files import project_root, sha256
 
 Outcome = tuple[Path, subprocess.CompletedProcess]  # the folder, and what the command did
@@ -504,3 +505,14 @@ def test_a_package_that_a_notebook_misses_is_named_with_the_way_to_mend(
     write(tmp_path / "nb" / "01_first.ipynb", "import nosuchpackage")
     assert run(tmp_path) == 1
     assert MEND in capsys.readouterr().err
+
+
+def test_the_lab_is_told_to_save_what_git_can_compare(monkeypatch: pytest.MonkeyPatch) -> None:
+    started: list[list[str]] = []
+    monkeypatch.setattr("recsys_lib.course.runner.subprocess.call", lambda words: started.append(words) or 0)
+    assert main(["lab", "--no-browser"]) == 0
+    assert started[0][1:4] == ["-m", "jupyterlab", str(project_root() / "notebooks")]
+    assert "--ContentsManager.pre_save_hook=recsys_lib.course.notebooks.clean_on_save" in started[0]
+    assert started[0][-1] == "--no-browser"
+    with pytest.raises(SystemExit):
+        main(["run", "--no-browser"])

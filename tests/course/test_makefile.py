@@ -205,16 +205,11 @@ def test_clean_leaves_what_students_wrote(built: Project) -> None:
     assert not results.exists()
 
 
-def test_the_students_copies_can_be_opened(built: Project) -> None:
-    built.make("lab", "STUDENT=1", "ARGS=--no-browser")
-    student, lab = built.called()
-    assert "-m recsys_lib.course student" in student
-    assert "-m jupyterlab build/student/notebooks --" in lab
-    assert lab.endswith(" --no-browser")
+def test_the_lab_opens_notebooks_or_students_copies(built: Project) -> None:
     built.make("lab")
-    (lab,) = built.called()
-    assert "-m jupyterlab notebooks --" in lab
-    assert "pre_save_hook=recsys_lib.course.notebooks.clean_on_save" in lab
+    built.make("lab", "STUDENT=1", "ARGS=--no-browser --port 9999")
+    lines = [line.partition(" -m recsys_lib.course ")[2].strip() for line in built.called()]
+    assert lines == ["lab", "lab --student --no-browser --port 9999"]
 
 
 def test_make_alone_explains_itself(project: Project) -> None:

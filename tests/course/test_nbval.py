@@ -148,8 +148,10 @@ def test_a_plain_call_writes_nowhere_near_the_results_and_leaves_out_a_readers_n
     shutil.copytree(
         project_root() / "recsys_lib", clone / "recsys_lib", ignore=shutil.ignore_patterns("__pycache__")
     )
-    names = "['RECSYS_RESULTS', 'PYTHONPATH']"
-    source = f"import os, recsys_lib\nprint(*[os.environ[name] for name in {names}], recsys_lib.__file__, sep='\\n')"
+    source = (
+        "import os, recsys_lib\nfor name in ('RECSYS_RESULTS', 'PYTHONPATH'):\n    print(os.environ[name])"
+    )
+    source += "\nprint(recsys_lib.__file__)"
     stored = f"{clone}/build/test/results\n{clone}\n{clone}/recsys_lib/__init__.py\n"
     cell = executed(source, new_output("stream", name="stdout", text=stored))
     (clone / "notebooks").mkdir()

@@ -26,7 +26,7 @@ RUNS = [command for command in COMMANDS if command.startswith("make run")]
 
 
 def shortened(path: Path, parameter: str) -> NotebookNode:
-    """Return a notebook's first code cells, and the first that uses the parameter; or its parameters alone."""
+    """Return a notebook's first code cells up to one that uses the parameter; without one its parameters."""
     notebook = read_notebook(path)
     code = code_cells(notebook)
     uses = [i for i, cell in enumerate(code) if i and re.search(rf"\b{parameter}\b", cell.source)]
@@ -48,7 +48,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def call(command: str, project: Path) -> subprocess.CompletedProcess:
-    """Run what `make` would run at last: in this environment, in the smoke profile, on shortened notebooks."""
+    """Run what `make` would run at last, but here, in the smoke profile and on shortened notebooks."""
     dry = subprocess.run(
         f"make --dry-run {command.removeprefix('make')}",
         shell=True,

@@ -1,7 +1,10 @@
 """Shared by all tests, nbval's included: kernels that behave the same, this library, results kept apart."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
+
+import pytest
 
 from recsys_lib.course.notebooks import NAME
 from recsys_lib.files import project_root
@@ -12,6 +15,7 @@ os.environ.setdefault("PYTHONHASHSEED", "0")
 os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(project_root()), os.environ.get("PYTHONPATH")]))
 # nbval executes the notebooks, whose last cells write results: not over those of the last `make run`.
 os.environ.setdefault("RECSYS_RESULTS", str(project_root() / "build" / "test" / "results"))
+os.environ.pop("MAKELEVEL", None)  # of the `make test` around us: what is tested was not called by it
 
 
 def pytest_ignore_collect(collection_path: Path) -> bool | None:
@@ -19,3 +23,13 @@ def pytest_ignore_collect(collection_path: Path) -> bool | None:
     in_course = collection_path.parent == project_root() / "notebooks"
     own = in_course and collection_path.suffix == ".ipynb" and not NAME.fullmatch(collection_path.name)
     return True if own else None
+
+
+@pytest.fixture(autouse=True)
+def same_environment_afterwards() -> Iterator[None]:
+    """Take back the variables that the runner sets for its kernels, where a test calls it in this process."""
+    before = dict(os.environ)
+    yield
+    if os.environ != before:
+        os.environ.clear()
+        os.environ.update(before)

@@ -1,12 +1,17 @@
 """The sparse user × item matrix together with the ids its rows and columns stand for."""
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 from scipy.sparse import coo_array, csr_array, issparse
+
+from recsys_lib.data.times import read_times
+from recsys_lib.data.values import net_values, plain_column, read_values
 
 
 @dataclass(frozen=True, eq=False)
@@ -16,13 +21,15 @@ class Interactions:
     Attributes
     ----------
     matrix : csr_array of float32, shape (n_users, n_items)
-        The sum of the values of each (user, item) pair; column indices are sorted and unique. Whatever sparse
-        matrix is given is brought into this form.
+        The sum of the values of each (user, item) pair, finite and above 0; column indices are sorted and
+        unique. Whatever sparse matrix is given is brought into this form: pairs that are stored twice are
+        added up, stored zeros left out.
     users, items : pandas.Index
         Ids of rows and columns. Row `i` of `matrix` belongs to `users[i]`.
     events : pandas.DataFrame or None
         The single interactions behind the sums, oldest first, if their time is known: columns `user` and
-        `item` (int32 positions in `users` and `items`), `value` (float32) and `time`.
+        `item` (int32 positions in `users` and `items`), `value` (float32, above 0) and `time` (datetimes in
+        UTC without a zone, or numbers of seconds).
     """
 
     matrix: csr_array
@@ -31,15 +38,18 @@ class Interactions:
     events: pd.DataFrame | None = None
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "matrix", _canonical(self.matrix))
-        expected = (len(self.users), len(self.items))
-        if self.matrix.shape != expected:
-            raise ValueError(f"matrix has shape {self.matrix.shape}, but users and items say {expected}")
-        for name, ids in (("users", self.users), ("items", self.items)):
+        for name in ("users", "items"):
+            ids = pd.Index(getattr(self, name))
+            object.__setattr__(self, name, ids)
             if not ids.is_unique:
                 raise ValueError(
                     f"{name} must be unique; {ids[ids.duplicated()][0]!r} appears more than once"
                 )
+            if ids.hasnans:
+                raise ValueError(f"{name} has no id at position {int(np.argmax(ids.isna()))}")
+        object.__setattr__(self, "matrix", _canonical(self.matrix, self.users, self.items))
+        if self.events is not None:
+            object.__setattr__(self, "events", _checked_events(self.events, self.matrix))
 
     @classmethod
     def from_frame(
@@ -55,6 +65,12 @@ class Interactions:
     ) -> "Interactions":
         """Build the matrix from a table with one interaction per row.
 
+        A value above 0 is evidence for the item; values of a pair are summed. 0 means that nothing happened
+        (shown, but not clicked; a rating of 0, too). A value below 0 is a return or a correction: it takes
+        back what the same user took of the same item before it, the most recent first; without times, the
+        sum of the pair counts. What is left of a return is dropped, and so are pairs of which nothing is
+        left, and users and items without a pair. A warning says how many rows that concerns.
+
         Parameters
         ----------
         frame : pandas.DataFrame
@@ -62,28 +78,42 @@ class Interactions:
         user, item : str
             Names of the id columns.
         value : str, optional
-            Name of a numeric column that is summed per (user, item) pair. Without it, rows are counted.
+            Name of a numeric column. Without it, rows are counted.
         time : str, optional
-            Name of a time column; with it the single interactions are kept in `events`.
+            Name of a time column: datetimes (UTC where they name no zone), dates, ISO 8601 text, or seconds
+            since 1970. With it the single interactions are kept in `events`.
         users, items : pandas.Index, optional
             Ids and their order, for a matrix that has to match another one. Rows of `frame` with other ids
             are left out. Without them: the ids found, sorted.
+
+        Raises
+        ------
+        ValueError
+            Naming column, row and what was expected.
         """
         check_columns(frame, [name for name in (user, item, value, time) if name is not None])
-        user_codes, users = _codes(frame[user], users)
-        item_codes, items = _codes(frame[item], items)
-        values = np.ones(len(frame), np.float32) if value is None else _finite(frame[value])
-        known = (user_codes >= 0) & (item_codes >= 0)
-        if not known.all():
-            user_codes, item_codes, values = user_codes[known], item_codes[known], values[known]
-        matrix = coo_array((values, (user_codes, item_codes)), shape=(len(users), len(items))).tocsr()
-        matrix.sort_indices()
-        events = None
+        rows, found = {}, []
+        for name, column, ids in (("user", user, users), ("item", item, items)):
+            rows[name], index = _codes(frame[column], ids)
+            found.append(index)
+        rows["value"] = np.ones(len(frame))
+        if value is not None:
+            rows["value"] = read_values(frame[value], partial(check_rows, frame[value]))
         if time is not None:
-            times = frame[time].to_numpy()[known]
-            check_rows(frame[time], pd.isna(frame[time]).to_numpy() & known, "no time")
-            events = _events(user_codes, item_codes, values, times)
-        return cls(matrix, users, items, events)
+            rows["time"] = read_times(frame[time], partial(check_rows, frame[time])).to_numpy()
+        rows = _chosen(rows, (rows["user"] >= 0) & (rows["item"] >= 0))
+        if not (rows["value"] > 0).all():
+            pairs = rows["user"].astype(np.int64) * len(found[1]) + rows["item"]
+            left, told = net_values(pairs, rows["value"], rows.get("time"))
+            warnings.warn(f"column {value!r}: {told}", stacklevel=2)
+            rows = _chosen({**rows, "value": left}, left > 0)
+            for place, (name, given) in enumerate((("user", users), ("item", items))):
+                if given is None:  # ids of which nothing is left are as if they had not been there
+                    held, rows[name] = np.unique(rows[name], return_inverse=True)
+                    found[place] = found[place][held]
+        shape = (len(found[0]), len(found[1]))
+        matrix = coo_array((rows["value"], (rows["user"], rows["item"])), shape=shape)
+        return cls(matrix, *found, None if time is None else pd.DataFrame(rows))
 
     @property
     def n_users(self) -> int:
@@ -208,34 +238,78 @@ def check_rows(column: pd.Series, bad: np.ndarray | pd.Series, problem: str) -> 
         raise ValueError(f"column {column.name!r}: row {row} (from 0) is {shown!r}: {problem}")
 
 
-def _canonical(matrix: Any) -> csr_array:
-    """Return any sparse matrix as a csr_array of float32 whose indices are sorted and unique."""
+def _canonical(matrix: Any, users: pd.Index, items: pd.Index) -> csr_array:
+    """Return any sparse matrix as a csr_array of float32: sorted, unique indices, values above 0."""
     if not issparse(matrix):
         raise ValueError(f"matrix must be a SciPy sparse matrix or array, got {type(matrix).__name__}")
+    if matrix.shape != (len(users), len(items)):
+        raise ValueError(
+            f"matrix has shape {matrix.shape}, but users and items say {(len(users), len(items))}"
+        )
+    if matrix.dtype.kind not in "biuf":
+        raise ValueError(f"matrix must hold numbers, got {matrix.dtype}")
     found = matrix
-    if not isinstance(matrix, csr_array) or matrix.dtype != np.float32:
-        found = csr_array(matrix, dtype=np.float32)
-    if not found.has_canonical_format:
-        found = found.copy()
-        found.sum_duplicates()
+    if not isinstance(matrix, csr_array) or matrix.dtype != np.float32 or not matrix.has_canonical_format:
+        # Added up in 64 bits: neither the sum of many small numbers nor that of bytes may lose anything.
+        wide = matrix.astype(np.float64) if matrix.dtype != np.float64 else matrix.copy()
+        wide = csr_array(wide)
+        wide.sum_duplicates()
+        with np.errstate(over="ignore"):
+            found = wide.astype(np.float32)
+    bad = ~(found.data >= 0) | np.isinf(found.data)
+    if bad.any():
+        place = int(np.argmax(bad))
+        row, column = np.searchsorted(found.indptr, place, side="right") - 1, found.indices[place]
+        raise ValueError(
+            f"values must be finite and not negative, in 32 bits too: user {users[row]!r} and item "
+            f"{items[column]!r} have {found.data[place]:g}; `from_frame` says what becomes of returns"
+        )
+    if not found.data.all():
+        found = found.copy() if found is matrix else found
+        found.eliminate_zeros()
     return found
 
 
+def _checked_events(events: pd.DataFrame, matrix: csr_array) -> pd.DataFrame:
+    """Return events of 32-bit positions and values in the order of their times, which add up to `matrix`."""
+    check_columns(events, ["user", "item", "value", "time"])
+    for name, total in zip(("user", "item"), matrix.shape, strict=True):
+        if events[name].dtype.kind not in "iu":
+            raise ValueError(f"events: {name} must hold integer positions, got {events[name].dtype}")
+        check_rows(events[name], ~events[name].between(0, total - 1), f"positions go from 0 to {total - 1}")
+    values = read_values(events["value"], partial(check_rows, events["value"]))
+    check_rows(events["value"], values <= 0, "expected a value above 0")
+    times = read_times(events["time"], partial(check_rows, events["time"]))
+    for axis, name in enumerate(("user", "item")):
+        sums = np.bincount(events[name], values, minlength=matrix.shape[axis])
+        if not np.allclose(sums, matrix.sum(axis=1 - axis, dtype=np.float64), rtol=1e-4, atol=1e-30):
+            raise ValueError(f"events and matrix do not belong together: their sums per {name} differ")
+    columns = {"user": np.int32, "item": np.int32, "value": np.float32}
+    plain = {name: events[name].to_numpy(kind) for name, kind in columns.items()} | {"time": times.to_numpy()}
+    if not times.is_monotonic_increasing:
+        plain = _chosen(plain, np.argsort(plain["time"], kind="stable"))
+    return pd.DataFrame(plain)
+
+
+def _chosen(rows: dict[str, np.ndarray], chosen: np.ndarray) -> dict[str, np.ndarray]:
+    """Pick rows by a mask or by positions; all of them are not copied."""
+    if chosen.dtype == bool and chosen.all():
+        return rows
+    return {name: column[chosen] for name, column in rows.items()}
+
+
 def _codes(ids: pd.Series, known: pd.Index | None) -> tuple[np.ndarray, pd.Index]:
-    if known is not None:
-        return known.get_indexer(ids).astype(np.int32), known
-    codes, found = pd.factorize(ids, sort=True)
-    check_rows(ids, codes < 0, "no id")
-    return codes.astype(np.int32), pd.Index(found, name=ids.name)
-
-
-def _finite(values: pd.Series) -> np.ndarray:
-    numbers = values.to_numpy(dtype=np.float32, na_value=np.nan)
-    check_rows(values, ~np.isfinite(numbers), "not a number")
-    return numbers
-
-
-def _events(users: np.ndarray, items: np.ndarray, values: np.ndarray, times: np.ndarray) -> pd.DataFrame:
-    order = np.argsort(times, kind="stable")
-    columns = {"user": users, "item": items, "value": values, "time": times}
-    return pd.DataFrame({name: column[order] for name, column in columns.items()})
+    """Return the position of every id, and the ids: those given, or those found in ascending order."""
+    ids = plain_column(ids)
+    check_rows(ids, ids.isna().to_numpy(), "no id")
+    kind = pd.api.types.infer_dtype(ids)
+    if kind.startswith("mixed"):
+        raise ValueError(f"column {ids.name!r} holds ids of several types ({kind}), such as 1 and '1'")
+    if known is None:
+        codes, found = pd.factorize(ids, sort=True)
+        return codes.astype(np.int32), pd.Index(found, name=ids.name)
+    if len(ids) and len(known) and kind != known.inferred_type:
+        raise ValueError(
+            f"column {ids.name!r} holds {kind} ids, but the ids to match are {known.inferred_type}"
+        )
+    return known.get_indexer(ids).astype(np.int32), known

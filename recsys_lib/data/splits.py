@@ -1,11 +1,15 @@
 """Three ways to hold data out, and how to turn two tables into matrices over the same ids."""
 
+import re
+import warnings
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
-from recsys_lib.data.interactions import Interactions, Split, check_rows
+from recsys_lib.data.interactions import Interactions, Split, check_columns, check_rows
+from recsys_lib.data.times import as_datetimes
 
 Seed = int | np.random.Generator
 
@@ -27,18 +31,19 @@ def split_by_time(frame: pd.DataFrame, time: str, cut: str | pd.Timestamp) -> Pa
     frame : pandas.DataFrame
         Left as it is.
     time : str
-        Name of the time column.
+        Name of the time column, of any kind that `Interactions.from_frame` reads.
     cut : str or pandas.Timestamp
-        The first moment of test.
+        The first moment of test: 2017-12-01 or 2017-12-01T18:30:00, UTC where it names no zone.
     """
-    cut = pd.Timestamp(cut)
-    check_rows(frame[time], frame[time].isna(), "a time split needs a time in every row")
-    parts = _parts(frame, (frame[time] >= cut).to_numpy())
+    check_columns(frame, [time])
+    moment = _moment(cut)
+    times = as_datetimes(frame[time], partial(check_rows, frame[time]))
+    parts = _parts(frame, (times >= moment).to_numpy())
     for name, part in zip(Parts._fields, parts, strict=True):
         if part.empty:
             raise ValueError(
-                f"{name} is empty: column {time!r} runs from {frame[time].min()} to {frame[time].max()}, "
-                f"the cut is {cut}"
+                f"{name} is empty: column {time!r} runs from {times.min()} to {times.max()}, "
+                f"the cut is {moment}"
             )
     return parts
 
@@ -83,7 +88,9 @@ def split_stratified(
     # default_rng would refuse a RandomState; both kinds of generator have .random.
     generator = seed if isinstance(seed, np.random.RandomState) else np.random.default_rng(seed)
     draws = generator.random(len(frame))
+    check_columns(frame, [by])
     codes, _ = pd.factorize(frame[by])
+    check_rows(frame[by], codes < 0, "expected a group in every row")
     order = np.lexsort((draws, codes))
     counts = np.bincount(codes)
     rank = np.arange(len(frame)) - np.repeat(np.cumsum(counts) - counts, counts)
@@ -115,17 +122,33 @@ def to_matrices(
     -------
     Split
         Test rows whose user or item train does not know are left out: no model of past behaviour can be
-        asked about them.
+        asked about them. Returns take back what stands in the same part; one in test whose purchase is in
+        train is left out, as everything in test that is no interaction.
     """
+    known = {}
     if min_users_per_item > 1:
-        # One row per (user, item) pair: an item bought twice by one household still has one user.
-        pairs = parts.train.drop_duplicates([user, item])
-        users_of = pairs[item].value_counts()
-        items = pd.Index(users_of.index[users_of >= min_users_per_item]).sort_values()
-        parts = parts._replace(train=parts.train[items.get_indexer(parts.train[item]) >= 0])
-    train = Interactions.from_frame(parts.train, user, item, value, time)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # the same rows are counted below
+            every = Interactions.from_frame(parts.train, user, item, value)
+        # Pairs and not rows: an item bought twice by one household still has one user.
+        frequent = np.bincount(every.matrix.indices, minlength=every.n_items) >= min_users_per_item
+        active = np.diff(every.matrix[:, frequent].indptr) > 0
+        known = {"users": every.users[active], "items": every.items[frequent]}
+    train = Interactions.from_frame(parts.train, user, item, value, time, **known)
     test = Interactions.from_frame(parts.test, user, item, value, time, users=train.users, items=train.items)
     return Split(train, test)
+
+
+def _moment(cut: str | pd.Timestamp) -> pd.Timestamp:
+    # pandas reads 01.02.2017 as the second of January, and a number as nanoseconds.
+    if isinstance(cut, str) and not re.match(r"\d{4}-\d{2}", cut):
+        raise ValueError(f"cut must be a time as 2017-12-31 or 2017-12-31T18:30:00, got {cut!r}")
+    if isinstance(cut, bool | int | float | np.number):
+        cut = as_datetimes(pd.Series([cut], name="cut"), partial(check_rows, pd.Series([cut], name="cut")))[0]
+    moment = pd.Timestamp(cut)
+    if moment is pd.NaT:
+        raise ValueError(f"cut must be a time, got {cut!r}")
+    return moment if moment.tz is None else moment.tz_convert("UTC").tz_localize(None)
 
 
 def _parts(frame: pd.DataFrame, is_test: np.ndarray) -> Parts:

@@ -1,6 +1,8 @@
 """A benchmark: one split with the tasks that models compete on, the same for every notebook."""
 
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import NamedTuple
 
 import numpy as np
@@ -20,6 +22,8 @@ from recsys_lib.data import (
     split_random,
     to_matrices,
 )
+from recsys_lib.data.own_data import read_interactions
+from recsys_lib.data.tables import file_path
 
 # NDCG, MAP, precision and recall at 10 of the best-known public comparison, on the same split and with the
 # settings its authors chose: the table in `examples/06_benchmarks` of the repository
@@ -61,12 +65,15 @@ class Benchmark(NamedTuple):
         By the name under which results are saved.
     item_names : np.ndarray of str, shape (n_items,)
         Titles or product types, in the order of the split's items.
+    unjudged : dict of str to str
+        By the names of further tasks: why they cannot be judged on these data. They are not in `tasks`.
     """
 
     name: str
     split: Split
     tasks: dict[str, Task]
     item_names: np.ndarray
+    unjudged: Mapping[str, str] = MappingProxyType({})
 
 
 def open_benchmarks(dataset: str | Path = "both", **columns: str | None) -> dict[str, Benchmark]:
@@ -77,7 +84,7 @@ def open_benchmarks(dataset: str | Path = "both", **columns: str | None) -> dict
     dataset : str or Path
         "both", "movielens", "complete_journey", or the path of a CSV or Parquet file.
     **columns
-        `user`, `item`, `value` and `time` of your file, as in `load_interactions`.
+        `user`, `item`, `value`, `time`, `delimiter` and `decimal` of your file, as in `load_interactions`.
 
     Returns
     -------
@@ -87,7 +94,7 @@ def open_benchmarks(dataset: str | Path = "both", **columns: str | None) -> dict
     Raises
     ------
     FileNotFoundError, ValueError
-        If the file cannot be used, as in `load_interactions`.
+        If the file cannot be used, as in `load_interactions`, or if nothing can be judged on it.
     """
     names = ["movielens", "complete_journey"] if str(dataset) == "both" else [dataset]
     opened = [open_benchmark(name, **columns) for name in names]
@@ -100,11 +107,15 @@ def open_benchmark(
     item: str = "item",
     value: str | None = None,
     time: str | None = None,
+    delimiter: str | None = None,
+    decimal: str = ".",
 ) -> Benchmark:
     """Open one benchmark; parameters as in `open_benchmarks`.
 
     The course's own data sets come with their fixed protocols. A file is split by time, or at random where
-    it has no times. Where users take items again there are two tasks: all items, and new ones only.
+    it has no times; each part then means what its values say, so that a return in test takes nothing back
+    from train and is never a hit. Where users take items again there are two tasks: all items, and new ones
+    only.
     """
     if dataset == "movielens":
         split = movielens_100k_stratified()
@@ -114,9 +125,8 @@ def open_benchmark(
         split = complete_journey_december()
         types = load_table("products", ["product_id", "product_type"]).set_index("product_id")["product_type"]
         names = types.reindex(split.train.items).str.title().fillna("?")
-        return Benchmark(dataset, split, _tasks(dataset, split), names.to_numpy())
-    split = _hold_out(load_interactions(dataset, user, item, value, time))
-    return Benchmark("own_data", split, _tasks("own_data", split), split.train.items.astype(str).to_numpy())
+        return Benchmark(dataset, split, _tasks(dataset, split)[0], names.to_numpy())
+    return _open_file(dataset, user, item, value, time, delimiter=delimiter, decimal=decimal)
 
 
 def event_table(data: Interactions) -> pd.DataFrame:
@@ -125,17 +135,56 @@ def event_table(data: Interactions) -> pd.DataFrame:
     return events.assign(user=data.users[events["user"]], item=data.items[events["item"]])
 
 
-def _hold_out(data: Interactions) -> Split:
-    """Split interactions: the last fifth by time, or a random fifth where times are not known."""
-    if data.events is None:
-        return to_matrices(split_random(data.to_frame(), HELD_OUT, 0), "user", "item", "value")
-    frame = event_table(data)
-    parts = split_by_time(frame, "time", frame["time"].quantile(1 - HELD_OUT))
-    return to_matrices(parts, "user", "item", "value", "time")
+def _open_file(
+    dataset: str | Path, user: str, item: str, value: str | None, time: str | None, **form: str | None
+) -> Benchmark:
+    """Hold out the last fifth of a file by time, or a random fifth of its pairs where times are not known."""
+    try:
+        path = file_path(dataset)
+    except FileNotFoundError as error:
+        known = "'both', 'movielens', 'complete_journey' or the path of a file"
+        raise FileNotFoundError(f"{error}; dataset is {known}") from error
+    if time is None:
+        data = load_interactions(path, user, item, value, **form)
+        frame, names = data.to_frame(), ("user", "item", "value")
+        parts, how = split_random(frame, HELD_OUT, 0), f"a random {HELD_OUT:.0%} of the pairs"
+        advice = "users need two different items or more for one to be found"
+    else:
+        frame = read_interactions(path, user, item, value, time, **form)
+        names = (str(user), str(item), value if value is None else str(value), str(time))
+        cut = _last_fifth(frame if value is None else frame[frame[names[2]] > 0], names[3], path)
+        parts, how = split_by_time(frame, names[3], cut), f"the rows from {cut} on"
+        advice = "leave the time out, for a random split, or give a longer period"
+    split = to_matrices(parts, *names)
+    if not split.test.matrix.nnz:
+        raise ValueError(
+            f"{path}: nothing can be judged. Held out are {how}, of {len(frame):,} rows, "
+            f"{frame[names[0]].nunique():,} users and {frame[names[1]].nunique():,} items; none of them is "
+            f"of a user and an item that the other rows know. What would help: {advice}"
+        )
+    tasks, unjudged = _tasks("own_data", split)
+    return Benchmark("own_data", split, tasks, split.train.items.astype(str).to_numpy(), unjudged)
 
 
-def _tasks(name: str, split: Split) -> dict[str, Task]:
+def _last_fifth(frame: pd.DataFrame, time: str, path: Path) -> pd.Timestamp:
+    """Return the moment from which on the share of rows comes nearest to HELD_OUT, but not all rows."""
+    moments, counts = np.unique(frame[time].to_numpy(), return_counts=True)
+    if len(moments) < 2:
+        raise ValueError(
+            f"{path}, column {time!r}: all interactions are of {moments[0]}, so no part is later than the "
+            "others. What would help: leave the time out, for a random split"
+        )
+    later = 1 - np.cumsum(counts)[:-1] / len(frame)
+    return pd.Timestamp(moments[1:][np.argmin(np.abs(later - HELD_OUT))])
+
+
+def _tasks(name: str, split: Split) -> tuple[dict[str, Task], dict[str, str]]:
+    """Return what can be judged on a split that holds something out, and why something cannot."""
     new = discovery(split)
     if new.nnz == split.test.matrix.nnz:  # nothing is taken twice: one task
-        return {name: Task(new, True)}
-    return {f"{name}_all": Task(split.test.matrix, False), f"{name}_discovery": Task(new, True)}
+        return {name: Task(new, True)}, {}
+    tasks = {f"{name}_all": Task(split.test.matrix, False)}
+    if not new.nnz:
+        why = "nobody took anything new in the part held out: all of it are items that the user had before"
+        return tasks, {f"{name}_discovery": why}
+    return tasks | {f"{name}_discovery": Task(new, True)}, {}

@@ -106,6 +106,10 @@ def judge(
 ) -> tuple[list[dict[str, Any]], dict[str, dict[str, np.ndarray]]]:
     """Measure a contender's lists in every task they were made for.
 
+    Lists shorter than k are judged as if empty places followed: precision, say, divides by k all the same,
+    so with 8 items precision@10 cannot exceed 0.8. What cannot be measured (nobody has anything to find, or
+    nothing is listed) is a row without a value.
+
     Parameters
     ----------
     name : str
@@ -124,19 +128,28 @@ def judge(
         By task and metric; NaN for users with nothing to find.
     """
     rows, per_user = [], {}
-    for task, ids in ranked.ids.items():
+    for task, listed in ranked.ids.items():
+        ids = np.pad(listed, ((0, 0), (0, max(0, k - listed.shape[1]))), constant_values=-1)
         values = ranking_metrics(ids, benchmark.tasks[task].relevant, k=k, per_user=True)
         for metric in METRICS:
-            interval = bootstrap_interval(values[metric], n_resamples=resamples, seed=seed)
+            known = not np.isnan(values[metric]).all()
+            interval = (
+                bootstrap_interval(values[metric], n_resamples=resamples, seed=seed) if known else [None]
+            )
             rows.append(result_row(task, name, f"{metric}@{k}", *interval))
-        about = catalogue_metrics(ids[:, :k], benchmark.split.train)
+        about = dict.fromkeys(("coverage", "novelty", "gini"))
+        if (ids[:, :k] >= 0).any():
+            about = catalogue_metrics(ids[:, :k], benchmark.split.train)
         plain = {
             **{f"{metric}@{k}": value for metric, value in about.items()},
             "fit_seconds": ranked.fit_seconds,
             "recommend_seconds": ranked.recommend_seconds[task],
             "memory_mib": ranked.memory_mib,
         }
-        rows += [result_row(task, name, metric, value, n=len(ids)) for metric, value in plain.items()]
+        rows += [
+            result_row(task, name, metric, value, n=0 if value is None else len(ids))
+            for metric, value in plain.items()
+        ]
         per_user[task] = values
     return rows, per_user
 

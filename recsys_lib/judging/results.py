@@ -26,7 +26,7 @@ def result_row(
     task: str,
     model: str,
     metric: str,
-    value: float,
+    value: float | None,
     low: float | None = None,
     high: float | None = None,
     n: int = 0,
@@ -41,13 +41,15 @@ def result_row(
         Class or plain name; published figures as "published: NAME".
     metric : str
         Such as "ndcg@10", "rmse" or "fit_seconds".
-    value : float
-        Finite.
+    value : float or None
+        Finite. None for what could not be judged: the row then has neither interval nor `n`, and is shown
+        as "–".
     low, high : float, optional
         The 95 % bootstrap interval; both or neither.
     n : int
-        How many users, queries or rows the value is the mean of; it has to be given. An `Interval` of
-        `recsys_lib.metrics` holds the last four in this order: `result_row(task, model, metric, *interval)`.
+        How many users, queries or rows the value is the mean of; it has to be given with a value. An
+        `Interval` of `recsys_lib.metrics` holds the last four in this order:
+        `result_row(task, model, metric, *interval)`.
 
     Examples
     --------
@@ -158,8 +160,8 @@ def results_table(
     Returns
     -------
     pandas.DataFrame
-        Strings, in the order of the rows; "–" where there is no row. With several tasks, the task comes
-        before the model in the index.
+        Strings, in the order of the rows; "–" where there is no row, or one without a value. With
+        several tasks, the task comes before the model in the index.
 
     Examples
     --------
@@ -202,6 +204,14 @@ def _validate_row(row: Mapping[str, Any], where: str) -> None:
             )
     if not isinstance(model, str) or not model or model != model.strip():
         raise ValueError(f"{where}: model must be a name without blanks around it")
+    if value is None and (low, high, n) == (None, None, 0):
+        return
+    if value is None:
+        raise ValueError(f"{where}: without a value there is no interval, and n is 0")
+    _check_figures(value, low, high, n, where)
+
+
+def _check_figures(value: Any, low: Any, high: Any, n: Any, where: str) -> None:
     if not _is_finite(value):
         raise ValueError(f"{where}: value must be a finite number, got {value!r}")
     if not _is_integer(n) or n < 1:
@@ -233,6 +243,8 @@ def _names(mapping: Any) -> object:
 
 
 def _text(row: Mapping[str, Any], digits: int, mark: str) -> str:
+    if row["value"] is None:
+        return "–"
     if row["metric"].endswith("_seconds"):
         return f"{row['value']:.2f} s"
     value, low, high = (

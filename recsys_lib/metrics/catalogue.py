@@ -24,8 +24,8 @@ def catalogue_metrics(ids: Any, train: Any) -> dict[str, float]:
     ids : integer array or torch tensor, shape (n_lists, k)
         Each user's recommended items; empty slots hold -1. All columns count.
     train : scipy.sparse CSR (or an object with one as ``.matrix``), shape (n_users, n_items)
-        Every stored non-zero is an interaction; its columns are the catalogue. Its users need not be those
-        of `ids`.
+        Every stored value above 0 is an interaction; its columns are the catalogue. Its users need not be
+        those of `ids`.
 
     Returns
     -------
@@ -50,6 +50,8 @@ def catalogue_metrics(ids: Any, train: Any) -> dict[str, float]:
     """
     pattern = relevance_pattern(train)
     n_users, n_items = pattern.shape
+    if n_users == 0:
+        raise ValueError("train has no users, so nothing is known about how popular its items are")
     lists = check_ids(ids)
     check_range(lists, n_items)
     check_distinct(np.sort(lists, axis=1))

@@ -41,8 +41,8 @@ def ranking_metrics(
         Each user's items, best first. Empty slots hold -1; an item after an empty slot keeps its rank.
         Columns from k on are not looked at. A tensor on a GPU is copied to the host, where `relevant` is.
     relevant : scipy.sparse CSR (or an object with one as ``.matrix``), shape (n_users, n_items)
-        Every stored non-zero marks a relevant item, whatever its value; an entry stored twice counts once.
-        It is not changed.
+        Every stored value above 0 marks a relevant item; 0 and negative ones (a return) do not, NaN is
+        refused. What is stored twice adds up. It is not changed.
     k : int
         The cutoff, k ≥ 1.
     per_user : bool
@@ -129,23 +129,26 @@ def check_distinct(sorted_lists: np.ndarray, first_row: int = 0) -> None:
 
 
 def relevance_pattern(relevant: Any) -> sparse.csr_array:
-    """Return the non-zeros of a sparse matrix as sorted, unique ones; the matrix itself is left alone."""
+    """Return the values above 0 of a sparse matrix as sorted, unique ones; it is left alone itself."""
     matrix = getattr(relevant, "matrix", relevant)
     if not sparse.issparse(matrix):
         raise TypeError(f"relevant must be a scipy.sparse CSR matrix, got {type(matrix).__name__}")
-    matrix = matrix.tocsr()
-    stored = matrix.data != 0
-    if stored.all():
-        indices, indptr = matrix.indices, matrix.indptr
-    else:
-        indices = matrix.indices[stored]
-        indptr = np.concatenate([[0], np.cumsum(stored)])[matrix.indptr]
+    # What is stored twice adds up, in 64 bits, as it does in `Interactions`.
+    matrix = matrix if matrix.format == "csr" else matrix.astype(np.float64).tocsr()
     # A new object: the flags scipy caches on the caller's matrix are neither trusted nor touched.
-    pattern = sparse.csr_array((np.ones(len(indices), np.int32), indices, indptr), shape=matrix.shape)
+    pattern = sparse.csr_array((matrix.data, matrix.indices, matrix.indptr), shape=matrix.shape)
     if not pattern.has_canonical_format:
-        pattern = pattern.copy()
+        pattern = pattern.astype(np.float64)
         pattern.sum_duplicates()
-        pattern.data[:] = 1
+    indices, indptr, stored = pattern.indices, pattern.indptr, pattern.data > 0
+    if not stored.all():
+        nothing = np.flatnonzero(np.isnan(pattern.data))
+        if len(nothing):
+            user = np.searchsorted(indptr, nothing[0], side="right") - 1
+            raise ValueError(f"user {user} and item {indices[nothing[0]]} have NaN: neither a hit nor none")
+        indices, indptr = indices[stored], np.concatenate([[0], np.cumsum(stored)])[indptr]
+    pattern = sparse.csr_array((np.ones(len(indices), np.int32), indices, indptr), shape=matrix.shape)
+    pattern.has_canonical_format = True
     return pattern
 
 

@@ -291,7 +291,9 @@ def _vector(values: Any, name: str) -> np.ndarray:
 
 def _not_empty(sample: np.ndarray, name: str) -> np.ndarray:
     if len(sample) == 0:
-        raise ValueError(f"{name} holds no number")
+        raise ValueError(
+            f"{name} holds no number: all of it is NaN or left out, as where no user has anything to find"
+        )
     return sample
 
 

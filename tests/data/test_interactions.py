@@ -96,8 +96,8 @@ def test_the_frame_is_left_as_it_was():
     ("change", "message"),
     [
         ({"who": ["b", None, "b", "b"]}, r"column 'who': row 1 .* no id"),
-        ({"much": [1.0, np.nan, 4.0, 8.0]}, r"column 'much': row 1 .* not a number"),
-        ({"much": [1.0, 2.0, np.inf, 8.0]}, r"column 'much': row 2 .* not a number"),
+        ({"much": [1.0, np.nan, 4.0, 8.0]}, r"column 'much': row 1 .* a finite number"),
+        ({"much": [1.0, 2.0, np.inf, 8.0]}, r"column 'much': row 2 .* a finite number"),
     ],
 )
 def test_missing_ids_and_values_are_refused(change, message):

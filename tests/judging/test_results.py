@@ -77,7 +77,7 @@ def test_the_folder_comes_from_the_environment(tmp_path: Path, monkeypatch: pyte
         ({"value": float("inf")}, "value must be a finite number"),
         ({"value": "0.5"}, "value must be a finite number, got '0.5'"),
         ({"value": True}, "value must be a finite number, got True"),
-        ({"value": None}, "value must be a finite number"),
+        ({"value": None}, "without a value there is no interval, and n is 0"),
         ({"low": float("nan")}, "low and high must be finite"),
         ({"low": None}, "both low and high or neither"),
         ({"high": None}, "both low and high or neither"),
@@ -143,6 +143,19 @@ def test_the_table_keeps_the_order_and_shows_intervals_as_text() -> None:
     assert list(table.index) == ["popularity", "EASE"]
     assert list(table.columns) == ["ndcg@10", "fit_seconds"]
     assert table.to_numpy().tolist() == [["0.25", "–"], ["≈0.50 [≈0.40, ≈0.60]", "1.50 s"]]
+
+
+def test_what_could_not_be_judged_is_a_row_without_a_number(tmp_path: Path) -> None:
+    nothing = result_row("own_data_discovery", "EASE", "ndcg@10", None)
+    assert (nothing["value"], nothing["low"], nothing["high"], nothing["n"]) == (None, None, None, 0)
+    path = save_results(NAME, "smoke", 0, 1.0, [nothing, row()], folder=tmp_path)
+    assert '"value": null' in path.read_text()
+    assert load_results(NAME, folder=tmp_path)["rows"][0] == nothing
+    assert results_table([nothing], approximate=["EASE"]).loc["EASE", "ndcg@10"] == "–"
+    assert results_table([{**nothing, "metric": "fit_seconds"}]).loc["EASE", "fit_seconds"] == "–"
+    for wrong in ({"n": 3}, {"low": 0.1, "high": 0.2}):
+        with pytest.raises(ValueError, match="without a value there is no interval, and n is 0"):
+            result_row("own_data", "EASE", "ndcg@10", None, **wrong)
 
 
 def test_the_table_of_several_tasks_names_them() -> None:

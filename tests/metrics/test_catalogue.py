@@ -66,13 +66,18 @@ def test_even_and_one_sided_recommendations():
 
 def test_values_duplicates_and_zeros_in_train_do_not_matter():
     ids, train = problem(1)
-    data = np.concatenate([5 * train.data, -train.data])
+    data = np.concatenate([5 * train.data, train.data])
     rows, columns = train.nonzero()
     indptr = 2 * train.indptr
     order = np.argsort(np.concatenate([rows, rows]), kind="stable")
     messy = sparse.csr_array((data[order], np.concatenate([columns, columns])[order], indptr), train.shape)
     messy.data[0] = 0  # the same entry is stored once more
     assert catalogue_metrics(ids, messy) == catalogue_metrics(ids, train)
+
+
+def test_without_users_nothing_is_known_about_popularity():
+    with pytest.raises(ValueError, match="train has no users"):
+        catalogue_metrics(np.array([[0, 1]]), sparse.csr_array((0, 3)))
 
 
 def test_tensors_and_interactions_objects():

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import sparse
 
-from recsys_lib.metrics import ranking, ranking_metrics
+from recsys_lib.metrics import catalogue_metrics, ranking, ranking_metrics
 
 NAMES = ["precision", "recall", "hit_rate", "ndcg", "map", "mrr"]
 
@@ -138,7 +138,7 @@ def awkward(relevant, n_zeros, rng):
     pick = rng.choice(len(zero_rows), n_zeros, replace=False)
     rows = np.concatenate([rows, rows, zero_rows[pick]])
     columns = np.concatenate([columns, columns, zero_columns[pick]])
-    data = np.concatenate([np.ones(relevant.nnz), -np.ones(relevant.nnz), np.zeros(n_zeros)])
+    data = np.concatenate([np.ones(relevant.nnz), 2 * np.ones(relevant.nnz), np.zeros(n_zeros)])
     order = rng.permutation(len(rows))
     order = order[np.argsort(rows[order], kind="stable")]
     indptr = np.concatenate([[0], np.cumsum(np.bincount(rows, minlength=relevant.shape[0]))])
@@ -153,6 +153,32 @@ def test_unsorted_duplicate_and_zero_entries_change_nothing_and_are_left_alone(n
     assert ranking_metrics(ids, messy) == ranking_metrics(ids, relevant)
     for part, kept in zip((messy.data, messy.indices, messy.indptr), before, strict=True):
         np.testing.assert_array_equal(part, kept)
+
+
+@pytest.mark.parametrize("kind", ["csr", "csc", "coo", "lil", "float32", "int8"])
+def test_a_return_is_no_hit(kind):
+    dense = np.array([[-1, 2, 0], [0, 1, -3]])
+    relevant = (
+        sparse.csr_array(dense).astype(kind) if kind[-1].isdigit() else sparse.csr_array(dense).asformat(kind)
+    )
+    values = ranking_metrics(np.array([[0, 1], [2, 0]]), relevant, k=2, per_user=True)
+    assert values["precision"].tolist() == [0.5, 0]
+    assert values["recall"].tolist() == [1, 0]
+
+
+def test_what_is_stored_twice_adds_up():
+    # Bought and returned is nothing; 100 and 100 would be −56 in one byte, and "true" added to "true" is 1.
+    places = ([0, 0, 0, 0], [0, 0, 1, 1])
+    relevant = sparse.coo_array((np.array([1, -1, 100, 100], np.int8), places), shape=(1, 3))
+    assert ranking_metrics(np.array([[0, 1, 2]]), relevant, k=2)["precision"] == 0.5
+    assert ranking_metrics(np.array([[0, 1, 2]]), relevant, k=1)["precision"] == 0
+
+
+@pytest.mark.parametrize("measure", [ranking_metrics, catalogue_metrics])
+def test_nan_is_neither_a_hit_nor_none(measure):
+    relevant = sparse.csr_array(np.array([[1, 0, 0], [0, 1, np.nan]]))
+    with pytest.raises(ValueError, match="user 1 and item 2 have NaN"):
+        measure(np.zeros((2, 10), int) + np.r_[0, 1, [-1] * 8], relevant)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,225 @@
+"""Columns of CSV and Parquet files, exactly as they stand: where a row might be lost, the file is refused."""
+
+import csv
+import io
+import os
+from collections.abc import Iterator
+from itertools import islice
+from operator import itemgetter
+from pathlib import Path
+from typing import TextIO
+
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.parquet as pq
+
+from recsys_lib.data.schemas import first_line
+
+_SNIFFED_BYTES = 1_000_000
+_GIBIBYTE = 1024**3
+_ROWS = 100_000  # of a file with quotes, turned into columns at a time
+
+
+def file_path(path: object) -> Path:
+    """Return the absolute path of a file that is there, `~` expanded.
+
+    Raises
+    ------
+    FileNotFoundError
+        If it is not there.
+    ValueError
+        If it is no path at all, or a folder.
+    """
+    if not isinstance(path, str | os.PathLike):
+        raise ValueError(f"expected the path of a CSV or Parquet file, got {path!r}")
+    found = Path(os.path.abspath(os.path.expanduser(path)))
+    if found.is_dir():
+        raise ValueError(f"{found} is a folder; expected a CSV or Parquet file")
+    if not found.is_file():
+        raise FileNotFoundError(f"{found} does not exist or is no file")
+    return found
+
+
+def read_columns(path: Path, names: list[str], delimiter: str | None, max_bytes: int) -> pa.Table:
+    """Read some columns of a file; those of a CSV file as text.
+
+    Parameters
+    ----------
+    path : Path
+        Of a file that is there.
+    names : list of str
+        At least two.
+    delimiter : str, optional
+        Of a CSV file; by default a tab for `.tsv` and `.tab`, else a comma.
+    max_bytes : int
+        Larger files are refused.
+    """
+    size = path.stat().st_size
+    if size == 0:
+        raise ValueError(f"{path} is empty; expected a header line and one interaction per row")
+    with path.open("rb") as file:
+        head = file.read(_SNIFFED_BYTES)
+    is_parquet = head.startswith(b"PAR1")
+    if not is_parquet:
+        _check_is_text(path, head)
+    if size > max_bytes:
+        raise ValueError(
+            f"{path} has {size / _GIBIBYTE:.1f} GiB, max_bytes allows {max_bytes / _GIBIBYTE:.1f} GiB; "
+            "expected a file that fits into memory: keep the needed columns only, or raise max_bytes"
+        )
+    if is_parquet:
+        return _read_parquet(path, names)
+    return _read_csv(path, names, _check_delimiter(path, delimiter), head)
+
+
+def _check_delimiter(path: Path, delimiter: str | None) -> str:
+    if delimiter is None:
+        return "\t" if path.suffix.lower() in (".tsv", ".tab") else ","
+    if delimiter == "\\t":  # as a shell passes it on
+        return "\t"
+    single = isinstance(delimiter, str) and len(delimiter) == 1 and delimiter.isascii()
+    if not single or delimiter in '"\r\n\0':
+        raise ValueError(
+            f"delimiter must be one character that separates columns, such as ',', ';', '|' or a tab "
+            f"('\\t'), got {delimiter!r}"
+        )
+    return delimiter
+
+
+def _check_is_text(path: Path, head: bytes) -> None:
+    # Judged by the first megabyte, so that a huge file which is no CSV costs nothing.
+    cut = len(head) == _SNIFFED_BYTES
+    problem = None
+    start = head[:400]
+    if head.startswith((b"\xff\xfe", b"\xfe\xff")) or 0.25 < start.count(0) / len(start) < 0.75:
+        problem = "it looks like UTF-16: save it again as UTF-8"
+    elif b"\0" in head:
+        problem = f"byte {head.index(0)} is zero"
+    elif cut and not set(b"\r\n") & set(head):
+        problem = "its first line does not end within a megabyte"
+    else:
+        try:
+            # The sniffed length may cut the last character in pieces (4 bytes at most).
+            (head[: max(head.rfind(b"\n"), head.rfind(b"\r"))] if cut else head).decode()
+        except UnicodeDecodeError as error:
+            problem = f"byte {error.start} is not UTF-8"
+    if problem:
+        raise ValueError(
+            f"{path} is neither Parquet nor text ({problem}); expected CSV in UTF-8 with a header line"
+        )
+
+
+def _read_parquet(path: Path, names: list[str]) -> pa.Table:
+    try:
+        _check_columns(path, names, pq.read_schema(path).names, None)
+        return pq.read_table(path, columns=names)
+    except (pa.ArrowException, OSError) as error:
+        raise ValueError(f"{path} begins like Parquet but cannot be read: {first_line(error)}") from error
+
+
+def _read_csv(path: Path, names: list[str], delimiter: str, head: bytes) -> pa.Table:
+    text = io.StringIO(head.decode("utf-8-sig", errors="replace"), newline="")
+    try:
+        rows = csv.reader(text, delimiter=delimiter, strict=True)
+        header = next((row for row in rows if row), [])
+    except csv.Error as error:
+        raise ValueError(f"{path} is no well-formed CSV: its header: {error}") from error
+    _check_columns(path, names, header, delimiter)
+    if _has_quotes(path):
+        return _read_quoted(path, names, header, delimiter)
+    # Without quotes every line is a row.
+    parse = pa.csv.ParseOptions(delimiter=delimiter, quote_char=False, newlines_in_values=False)
+    # Everything is read as text first: only then can a bad value be shown as it stands in the file.
+    convert = pa.csv.ConvertOptions(include_columns=names, column_types=dict.fromkeys(names, pa.string()))
+    try:
+        return pa.csv.read_csv(path, parse_options=parse, convert_options=convert)
+    except pa.ArrowException:
+        # Arrow names the bad row only when it reads in one thread, so a broken file is read again that way.
+        try:
+            one_thread = pa.csv.ReadOptions(use_threads=False)
+            return pa.csv.read_csv(path, one_thread, parse, convert)
+        except pa.ArrowException as error:
+            raise ValueError(f"{path} is no well-formed CSV: {first_line(error)}") from error
+
+
+def _has_quotes(path: Path) -> bool:
+    with path.open("rb") as file:
+        return any(b'"' in block for block in iter(lambda: file.read(_SNIFFED_BYTES), b""))
+
+
+def _read_quoted(path: Path, names: list[str], header: list[str], delimiter: str) -> pa.Table:
+    """Read a file with quotes record by record: Arrow would take a lost quote for a very long cell."""
+    blocks: list[list[pa.Array]] = []
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        records = _records(file, len(header), [header.index(name) for name in names], delimiter)
+        try:
+            while block := list(islice(records, _ROWS)):
+                blocks.append([pa.array(column, pa.string()) for column in zip(*block, strict=True)])
+        except (ValueError, csv.Error) as error:
+            raise ValueError(f"{path} is no well-formed CSV: {error}") from error
+    chunks = zip(*blocks, strict=True) if blocks else [[]] * len(names)
+    return pa.table([pa.chunked_array(parts, pa.string()) for parts in chunks], names)
+
+
+def _records(file: TextIO, width: int, places: list[int], delimiter: str) -> Iterator[tuple[str, ...]]:
+    """Yield some cells of every record below the header; a ValueError where one might be lost."""
+    lines: list[str] = []  # of the record that is being read
+
+    def kept() -> Iterator[str]:
+        for line in file:
+            lines.append(line)
+            yield line
+
+    reader, pick, in_body = csv.reader(kept(), delimiter=delimiter, strict=True), itemgetter(*places), False
+    while True:
+        try:
+            row = next(reader, None)
+        except csv.Error as error:
+            begin = reader.line_num - len(lines) + 1
+            raise ValueError(f"the record that begins in line {begin}: {error}; is a quote lost?") from error
+        if row is None:
+            return
+        if row:
+            if len(row) != width:
+                raise ValueError(f"line {reader.line_num}: expected {width} columns, got {len(row)}")
+            if len(lines) > 1 or lines[0].count('"') % 2:
+                _check_lines(lines, reader.line_num, width, places, delimiter)
+            if in_body:
+                yield pick(row)
+            in_body = True
+        lines.clear()
+
+
+def _check_lines(lines: list[str], last: int, width: int, places: list[int], delimiter: str) -> None:
+    begin = last - len(lines) + 1
+    if sum(line.count('"') for line in lines) % 2:
+        raise ValueError(
+            f"the record that begins in line {begin} has an odd number of quotes: one is lost, or one "
+            'inside of a cell is not doubled (5" is written "5""")'
+        )
+
+    def is_like_a_row(line: str) -> bool:
+        cells = line.split(delimiter)
+        return len(cells) >= width and all(cells[place][:1].strip() for place in places)
+
+    if is_like_a_row(lines[0]) and any(map(is_like_a_row, lines[1:])):
+        raise ValueError(
+            f"a quoted cell goes from line {begin} to line {last}, and what it holds looks like rows: is a "
+            "quote lost? If it is text that belongs there, leave its column out of the file"
+        )
+
+
+def _check_columns(path: Path, names: list[str], found: list[str], delimiter: str | None) -> None:
+    for name in names:
+        if name not in found:
+            other = (
+                [sign for sign in ";|\t," if sign in found[0] and sign != delimiter]
+                if len(found) == 1
+                else []
+            )
+            hint = f"; is the delimiter {other[0]!r} and not {delimiter!r}?" if other and delimiter else ""
+            raise ValueError(f"{path} has no column {name!r}; it has {found}{hint}")
+        if found.count(name) > 1:
+            raise ValueError(
+                f"{path} has {found.count(name)} columns {name!r}; expected one: rename the others"
+            )

@@ -1,0 +1,122 @@
+"""Times that can be believed: dates as they are, seconds since 1970, and a word about whatever else it is."""
+
+import re
+
+import numpy as np
+import pandas as pd
+
+from recsys_lib.data.values import Refuse, plain_column
+
+EXPECTED = "expected a time as 2017-12-31, 2017-12-31T18:30:00 or seconds since 1970"
+
+_SECONDS = (1e8, 4.1e9)  # 1973 to 2099: outside of it, a number counts something else
+_YEARS = ("1900-01-01", "2100-01-01")
+_DAY = r"\s*\d{4}-\d{1,2}-\d{1,2}"
+_CLOCK = r"[T ]\d{1,2}(?::\d{2}(?::\d{2}(?:\.\d+)?)?)?"
+_ZONE = r"\s*(?:Z|UTC|[+-]\d{2}(?::?\d{2})?)"
+_NUMBERS = ("integer", "floating", "mixed-integer-float", "decimal")
+_DATES = ("date", "datetime", "datetime64")
+
+# What numbers that are no seconds may be: lowest, highest, what they look like, and how to convert them.
+_GUESSES = (
+    (1900, 2100, "years", "pd.to_datetime({}.astype(str), format='%Y')"),
+    (30_000, 80_000, "days since 1900 (Excel)", "pd.to_datetime({}, unit='D', origin='1899-12-30')"),
+    (0, 30_000, "numbers of days or weeks", "pd.Timestamp('2017-01-01') + pd.to_timedelta({}, unit='D')"),
+    (190_001, 210_012, "YYYYMM", "pd.to_datetime({}.astype(str), format='%Y%m')"),
+    (19_000_101, 21_001_231, "YYYYMMDD", "pd.to_datetime({}.astype(str), format='%Y%m%d')"),
+    (190_001_010_000, 210_012_312_359, "YYYYMMDDhhmm", "pd.to_datetime({}.astype(str), format='%Y%m%d%H%M')"),
+    (19_000_101_000_000, 21_001_231_235_959, "YYYYMMDDhhmmss", "pd.to_datetime({}.astype(str))"),
+    (1e11, 4.1e12, "milliseconds", "pd.to_datetime({}, unit='ms')"),
+    (1e14, 4.1e15, "microseconds", "pd.to_datetime({}, unit='us')"),
+    (1e17, 4.1e18, "nanoseconds", "pd.to_datetime({}, unit='ns')"),
+)
+_SHAPES = (
+    (_DAY + r"(?:[T ].*)?", "there is no such day or hour"),
+    (r"\s*\d{4}/\d{1,2}/\d{1,2}.*", "convert it: pd.to_datetime({}, format='%Y/%m/%d')"),
+    (
+        r"\s*\d{1,2}([./-])\d{1,2}\1\d{2,4}.*",
+        "day or month first? Say it: pd.to_datetime({}, format='%d.%m.%Y'), or '%m/%d/%Y', or '%d/%m/%y'",
+    ),
+    (r"\s*\d{4}(-\d{1,2})?\s*", "the day is missing"),
+)
+
+
+def read_times(column: pd.Series, refuse: Refuse) -> pd.Series:
+    """Return a column of times as datetimes in UTC without a zone; numbers of seconds stay numbers.
+
+    Parameters
+    ----------
+    column : pandas.Series
+        Datetimes with or without a zone, dates, ISO 8601 text, or seconds since 1970 between 1973 and 2099.
+    refuse : function
+        See `Refuse`.
+    """
+    column = plain_column(column)
+    refuse(column.isna().to_numpy(), EXPECTED)
+    if column.empty:
+        return column if pd.api.types.is_numeric_dtype(column) else column.astype("datetime64[ns]")
+    kind = pd.api.types.infer_dtype(column)
+    if kind == "string":
+        return _from_text(column, refuse)
+    if kind in _NUMBERS:
+        return _seconds(pd.to_numeric(column), refuse)
+    if kind not in _DATES:
+        refuse(np.ones(len(column), bool), f"{EXPECTED}, but this column holds {kind} values")
+    if column.dtype == object:
+        zoned = np.array([getattr(value, "tzinfo", None) is not None for value in column])
+        refuse(zoned != zoned[:1].all(), "some times of this column name a zone and some do not")
+        column = pd.to_datetime(column, utc=True)
+    return _plausible(_without_zone(column), refuse)
+
+
+def as_datetimes(column: pd.Series, refuse: Refuse) -> pd.Series:
+    """Return a column of times, seconds included, as datetimes in UTC without a zone."""
+    times = read_times(column, refuse)
+    return pd.to_datetime(times, unit="s") if pd.api.types.is_numeric_dtype(times) else times
+
+
+def _from_text(column: pd.Series, refuse: Refuse) -> pd.Series:
+    seconds = pd.to_numeric(column, errors="coerce")
+    if seconds.notna().all():
+        return _seconds(seconds, refuse)
+    text = column.astype("str")
+    # pandas alone would take "now", "2017" and other things for moments, and a time without zone for UTC.
+    formed = text.str.fullmatch(f"{_DAY}(?:{_CLOCK}(?:{_ZONE})?)?\\s*").to_numpy(bool)
+    stamps = text.str.replace(r"\s*UTC\s*$", "Z", regex=True).where(formed)
+    times = pd.to_datetime(stamps, format="ISO8601", errors="coerce", utc=True)
+    bad = times.isna().to_numpy()
+    if bad.any():
+        found = text.iloc[int(np.argmax(bad))]
+        hints = (words for shape, words in _SHAPES if re.fullmatch(shape, found, re.DOTALL))
+        hint = next(hints, "").format(f"frame[{column.name!r}]")
+        refuse(bad, f"{EXPECTED}; {hint}".removesuffix("; "))
+    zoned = text.str.fullmatch(f"{_DAY}{_CLOCK}{_ZONE}\\s*").to_numpy(bool)
+    refuse(zoned != zoned[:1].all(), "some times of this column name a zone and some do not")
+    return _plausible(_without_zone(times), refuse)
+
+
+def _seconds(numbers: pd.Series, refuse: Refuse) -> pd.Series:
+    bad = ~numbers.between(*_SECONDS).to_numpy(bool)
+    if bad.any():
+        found = float(numbers.iloc[int(np.argmax(bad))])
+        guesses = (guess[2:] for guess in _GUESSES if guess[0] <= found <= guess[1])
+        looks, way = next(guesses, ("something else", ""))
+        way = way.format(f"frame[{numbers.name!r}]")
+        refuse(bad, f"{EXPECTED} (1973 to 2099); these look like {looks}{': ' * bool(way)}{way}")
+    return numbers
+
+
+def _plausible(times: pd.Series, refuse: Refuse) -> pd.Series:
+    first, last = map(pd.Timestamp, _YEARS)
+    refuse(((times < first) | (times >= last)).to_numpy(), "expected a time between 1900 and 2099")
+    in_1970 = (times >= pd.Timestamp("1970-01-01")) & (times < pd.Timestamp("1971-01-01"))
+    refuse(
+        in_1970.to_numpy(),
+        f"{EXPECTED}; in 1970 lies what becomes of numbers that are converted without their unit: "
+        f"pd.to_datetime(numbers, unit='s'), or format='%Y%m%d' of their text",
+    )
+    return times
+
+
+def _without_zone(times: pd.Series) -> pd.Series:
+    return times if times.dt.tz is None else times.dt.tz_convert("UTC").dt.tz_localize(None)

@@ -107,7 +107,9 @@ def read_interactions(
     # The columns of files are named by text: 0 is "0" there.
     user, item, value, time = (None if name is None else str(name) for name in (user, item, value, time))
     names = [name for name in (user, item, value, time) if name is not None]
-    if user is None or item is None or len(set(names)) < len(names):
+    if user is None or item is None:
+        raise ValueError(f"user and item must name a column each, got {user!r} and {item!r}")
+    if len(set(names)) < len(names):
         raise ValueError(f"user, item, value and time must be different columns, got {names}")
     table = read_columns(path, names, delimiter, max_bytes)
     if table.num_rows == 0:
@@ -155,6 +157,10 @@ def _ids(column: pa.ChunkedArray, path: Path, name: str) -> pd.Series:
         if pc.any(missing).as_py():
             bad = _mask(pc.is_in(column, distinct.filter(missing)))
             refuse(bad, "expected an id, and this reads as a missing one: rename it if it is one")
+        blanks = pc.match_substring_regex(distinct, r'^\s+"')
+        if pc.any(blanks).as_py():  # readers differ in whether such quotes belong to the id
+            bad = _mask(pc.is_in(column, distinct.filter(blanks)))
+            refuse(bad, "expected no blank before the quote of a cell")
         _check_twins(distinct, path, name)
         # "007" must stay text: as a number it would meet "7".
         whole = pc.match_substring_regex(distinct, r"^(0|-?[1-9][0-9]{0,18})$")
@@ -170,7 +176,10 @@ def _check_twins(distinct: pa.Array, path: Path, name: str) -> None:
     """Refuse ids that are one id, written in two ways."""
     for change, what in (
         (pc.utf8_trim_whitespace, "by spaces around them: strip them"),
-        (lambda ids: pc.replace_substring_regex(ids, r"^(-?[0-9]+)\.0+$", r"\1"), "by a .0: write one"),
+        (
+            lambda ids: pc.replace_substring_regex(ids, r"^(-?[0-9]+)\.0+$", r"\1"),
+            "by a .0: write them in one way",
+        ),
     ):
         written = change(distinct)
         changed = pc.not_equal(written, distinct)

@@ -3,6 +3,7 @@
 import csv
 import io
 import os
+import re
 from collections.abc import Iterator
 from itertools import islice
 from operator import itemgetter
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import TextIO
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.csv
 import pyarrow.parquet as pq
 
@@ -125,10 +127,14 @@ def _read_csv(path: Path, names: list[str], delimiter: str, head: bytes) -> pa.T
     except csv.Error as error:
         raise ValueError(f"{path} is no well-formed CSV: its header: {error}") from error
     _check_columns(path, names, header, delimiter)
-    if _has_quotes(path):
+    if len(head) < _SNIFFED_BYTES and not text.read().strip():
+        return pa.table([pa.array([], pa.string())] * len(names), names)
+    quotes = _has_quotes(path)
+    if quotes and not _is_line_by_line(path, delimiter):
         return _read_quoted(path, names, header, delimiter)
-    # Without quotes every line is a row.
-    parse = pa.csv.ParseOptions(delimiter=delimiter, quote_char=False, newlines_in_values=False)
+    # Every line is a row: Arrow, which takes a lost quote for the beginning of a long cell, finds none.
+    quote = '"' if quotes else False
+    parse = pa.csv.ParseOptions(delimiter=delimiter, quote_char=quote, newlines_in_values=False)
     # Everything is read as text first: only then can a bad value be shown as it stands in the file.
     convert = pa.csv.ConvertOptions(include_columns=names, column_types=dict.fromkeys(names, pa.string()))
     try:
@@ -147,15 +153,31 @@ def _has_quotes(path: Path) -> bool:
         return any(b'"' in block for block in iter(lambda: file.read(_SNIFFED_BYTES), b""))
 
 
+def _is_line_by_line(path: Path, delimiter: str) -> bool:
+    """Say whether each line is made of whole cells, with quotes around all of a cell or nowhere in it."""
+    sign = re.escape(delimiter)
+    cell = rf'(?:"(?:[^"]|"")*"|[^"{sign}]*)'
+    parse = pa.csv.ParseOptions(delimiter="\x01", quote_char=False)
+    convert = pa.csv.ConvertOptions(column_types={"line": pa.string()})
+    try:
+        with pa.csv.open_csv(path, pa.csv.ReadOptions(column_names=["line"]), parse, convert) as blocks:
+            whole = (pc.match_substring_regex(block[0], f"^{cell}(?:{sign}{cell})*$") for block in blocks)
+            return all(pc.all(lines).as_py() for lines in whole)
+    except pa.ArrowException:
+        return False
+
+
 def _read_quoted(path: Path, names: list[str], header: list[str], delimiter: str) -> pa.Table:
-    """Read a file with quotes record by record: Arrow would take a lost quote for a very long cell."""
+    """Read a file record by record, where a cell may go over several lines or a quote may be lost."""
     blocks: list[list[pa.Array]] = []
     with path.open(encoding="utf-8-sig", newline="") as file:
         records = _records(file, len(header), [header.index(name) for name in names], delimiter)
         try:
             while block := list(islice(records, _ROWS)):
                 blocks.append([pa.array(column, pa.string()) for column in zip(*block, strict=True)])
-        except (ValueError, csv.Error) as error:
+        except UnicodeDecodeError as error:
+            raise ValueError(f"{path} is not UTF-8 throughout: {error}; save it again as UTF-8") from error
+        except ValueError as error:
             raise ValueError(f"{path} is no well-formed CSV: {error}") from error
     chunks = zip(*blocks, strict=True) if blocks else [[]] * len(names)
     return pa.table([pa.chunked_array(parts, pa.string()) for parts in chunks], names)
@@ -171,23 +193,20 @@ def _records(file: TextIO, width: int, places: list[int], delimiter: str) -> Ite
             yield line
 
     reader, pick, in_body = csv.reader(kept(), delimiter=delimiter, strict=True), itemgetter(*places), False
-    while True:
-        try:
-            row = next(reader, None)
-        except csv.Error as error:
-            begin = reader.line_num - len(lines) + 1
-            raise ValueError(f"the record that begins in line {begin}: {error}; is a quote lost?") from error
-        if row is None:
-            return
-        if row:
-            if len(row) != width:
-                raise ValueError(f"line {reader.line_num}: expected {width} columns, got {len(row)}")
-            if len(lines) > 1 or lines[0].count('"') % 2:
-                _check_lines(lines, reader.line_num, width, places, delimiter)
-            if in_body:
-                yield pick(row)
-            in_body = True
-        lines.clear()
+    try:
+        for row in reader:
+            if row:
+                if len(row) != width:
+                    raise ValueError(f"line {reader.line_num}: expected {width} columns, got {len(row)}")
+                if len(lines) > 1 or lines[0].count('"') % 2:
+                    _check_lines(lines, reader.line_num, width, places, delimiter)
+                if in_body:
+                    yield pick(row)
+                in_body = True
+            lines.clear()
+    except csv.Error as error:
+        begin = reader.line_num - len(lines) + 1
+        raise ValueError(f"the record that begins in line {begin}: {error}; is a quote lost?") from error
 
 
 def _check_lines(lines: list[str], last: int, width: int, places: list[int], delimiter: str) -> None:

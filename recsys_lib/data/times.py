@@ -4,6 +4,8 @@ import re
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from recsys_lib.data.values import Refuse, plain_column
 
@@ -31,7 +33,8 @@ _GUESSES = (
     (1e17, 4.1e18, "nanoseconds", "pd.to_datetime({}, unit='ns')"),
 )
 _SHAPES = (
-    (_DAY + r"(?:[T ].*)?", "there is no such day or hour"),
+    (_DAY + r" .*[ap]m\s*", "convert it: pd.to_datetime({}, format='%Y-%m-%d %I:%M:%S %p')"),
+    (_DAY + r"(?:[T ].*)?", "there is no such day, hour or zone"),
     (r"\s*\d{4}/\d{1,2}/\d{1,2}.*", "convert it: pd.to_datetime({}, format='%Y/%m/%d')"),
     (
         r"\s*\d{1,2}([./-])\d{1,2}\1\d{2,4}.*",
@@ -76,23 +79,31 @@ def as_datetimes(column: pd.Series, refuse: Refuse) -> pd.Series:
 
 
 def _from_text(column: pd.Series, refuse: Refuse) -> pd.Series:
-    seconds = pd.to_numeric(column, errors="coerce")
-    if seconds.notna().all():
-        return _seconds(seconds, refuse)
-    text = column.astype("str")
+    # Dates are no numbers: that the first rows are none saves a slow look at all of them.
+    if pd.to_numeric(column.head(100), errors="coerce").notna().all():
+        seconds = pd.to_numeric(column, errors="coerce")
+        if seconds.notna().all():
+            return _seconds(seconds, refuse)
+    text = pa.array(column, pa.string(), from_pandas=True)
     # pandas alone would take "now", "2017" and other things for moments, and a time without zone for UTC.
-    formed = text.str.fullmatch(f"{_DAY}(?:{_CLOCK}(?:{_ZONE})?)?\\s*").to_numpy(bool)
-    stamps = text.str.replace(r"\s*UTC\s*$", "Z", regex=True).where(formed)
+    formed = _matches(text, f"^{_DAY}(?:{_CLOCK})?\\s*$")
+    zoned = np.zeros_like(formed) if formed.all() else _matches(text, f"^{_DAY}{_CLOCK}{_ZONE}\\s*$")
+    if zoned.any():
+        text = pc.replace_substring_regex(text, r"\s*UTC\s*$", "Z")
+    stamps = pd.Series(text.to_pandas().to_numpy(), column.index).where(formed | zoned)
     times = pd.to_datetime(stamps, format="ISO8601", errors="coerce", utc=True)
     bad = times.isna().to_numpy()
     if bad.any():
-        found = text.iloc[int(np.argmax(bad))]
-        hints = (words for shape, words in _SHAPES if re.fullmatch(shape, found, re.DOTALL))
-        hint = next(hints, "").format(f"frame[{column.name!r}]")
+        found = column.iloc[int(np.argmax(bad))]
+        fitting = (words for shape, words in _SHAPES if re.fullmatch(shape, found, re.DOTALL | re.IGNORECASE))
+        hint = next(fitting, "").format(f"frame[{column.name!r}]")
         refuse(bad, f"{EXPECTED}; {hint}".removesuffix("; "))
-    zoned = text.str.fullmatch(f"{_DAY}{_CLOCK}{_ZONE}\\s*").to_numpy(bool)
-    refuse(zoned != zoned[:1].all(), "some times of this column name a zone and some do not")
+    refuse(zoned != zoned[0], "some times of this column name a zone and some do not")
     return _plausible(_without_zone(times), refuse)
+
+
+def _matches(text: pa.Array, pattern: str) -> np.ndarray:
+    return pc.match_substring_regex(text, pattern).to_numpy(zero_copy_only=False).astype(bool)
 
 
 def _seconds(numbers: pd.Series, refuse: Refuse) -> pd.Series:

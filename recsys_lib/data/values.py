@@ -9,7 +9,7 @@ import pandas as pd
 # Raises a ValueError for the first row that a mask marks; each door words it with its own place (file, row).
 Refuse = Callable[[np.ndarray, str], None]
 
-_NO_NUMBERS = {"boolean", "complex", "date", "datetime", "datetime64", "interval", "period", "time"}
+_NO_NUMBERS = {"boolean", "bytes", "complex", "date", "datetime", "datetime64", "interval", "period", "time"}
 _NO_NUMBERS |= {"timedelta", "timedelta64"}
 _ROUNDING = 1e-9  # of a value: what is less of it is left over by rounding, not by a return
 

@@ -87,11 +87,13 @@ def net_values(pairs: np.ndarray, values: np.ndarray, times: np.ndarray | None) 
             continue
         unmatched += _take_back(-value, taken, left, values)
     left[returns] = 0
-    told = [f"{zeros.sum():,} rows of 0 are no interactions and were left out"] * bool(zeros.any())
+    told = []
+    if zeros.any():
+        told.append(f"rows of 0, which are no interactions and were left out: {zeros.sum():,}")
     if returns.any():
         told.append(
-            f"{returns.sum():,} rows below 0 are returns: they took back what the same user had taken of the "
-            f"same item before; {unmatched:,} found nothing, or too little, to take back"
+            "returns (below 0), which take back what the same user took of the same item before: "
+            f"{returns.sum():,}, of which {unmatched:,} found nothing or too little to take back"
         )
     return Netted(left, "; ".join(told))
 

@@ -8,6 +8,7 @@ from recsys_lib.data import Interactions
 from recsys_lib.recommenders import weigh
 
 DAY = 86_400
+START = 10_000 * DAY  # in 1997: what is earlier than 1973 is no time in seconds
 
 
 def as_interactions(values, users=None, items=None):
@@ -21,8 +22,9 @@ def as_interactions(values, users=None, items=None):
 
 
 def timed_interactions(rows, n_users, n_items):
-    """Interactions from (user, item, time), times in seconds."""
+    """Interactions from (user, item, time), times in seconds after START."""
     frame = pd.DataFrame(rows, columns=["user", "item", "time"])
+    frame["time"] += START
     ids = {"users": pd.RangeIndex(n_users), "items": pd.RangeIndex(n_items)}
     return Interactions.from_frame(frame, "user", "item", time="time", **ids)
 
@@ -52,7 +54,7 @@ def random_events(n_users=18, n_items=25, seed=0):
             "user": generator.integers(0, n_users, n),
             "item": (generator.random(n) ** 2 * n_items).astype(int),
             "value": generator.integers(1, 4, n),
-            "time": generator.integers(0, 100 * DAY, n),
+            "time": START + generator.integers(0, 100 * DAY, n),
         }
     )
     frame = frame[frame["user"] != 5]

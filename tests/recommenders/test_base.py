@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from builders import DAY, as_interactions
+from builders import DAY, START, as_interactions
 from safetensors.numpy import save_file
 from scipy.sparse import csr_array
 from sklearn.exceptions import NotFittedError
@@ -28,7 +28,9 @@ from recsys_lib.recommenders.shared.weighting import decay, seconds
 def events(rows):
     """Interactions from (user, item, value, day)."""
     frame = pd.DataFrame(rows, columns=["user", "item", "value", "day"])
-    return Interactions.from_frame(frame.assign(time=frame["day"] * DAY), "user", "item", "value", "time")
+    return Interactions.from_frame(
+        frame.assign(time=START + frame["day"] * DAY), "user", "item", "value", "time"
+    )
 
 
 OLD = [("a", 1, 2, 0), ("a", 2, 1, 10), ("b", 1, 1, 4), ("a", 1, 1, 20)]

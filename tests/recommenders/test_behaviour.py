@@ -29,6 +29,7 @@ from recsys_lib.scoring import TopK
 
 SIZE = 12  # of the checkerboard
 DAY = 86_400
+START = 10_000 * DAY  # in 1997: what is earlier than 1973 is no time in seconds
 
 
 class Model(NamedTuple):
@@ -135,7 +136,7 @@ def interactions(dense):
             "user": rows,
             "item": columns,
             "value": np.asarray(dense)[rows, columns],
-            "time": np.arange(len(rows)) * DAY,
+            "time": START + np.arange(len(rows)) * DAY,
         }
     )
     users, items = (pd.Index(np.arange(n)) for n in np.shape(dense))
@@ -593,7 +594,9 @@ def test_candidates_are_whole_numbers(candidates):
 
 
 def early():
-    frame = pd.DataFrame({"user": [0, 77], "item": [1, 99], "value": 1.0, "time": [-2.0 * DAY, -1.0 * DAY]})
+    frame = pd.DataFrame(
+        {"user": [0, 77], "item": [1, 99], "value": 1.0, "time": [START - 2 * DAY, START - DAY]}
+    )
     return Interactions.from_frame(frame, "user", "item", "value", "time")
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from builders import as_interactions, faded_values, random_counts, random_events
+from builders import DAY, START, as_interactions, faded_values, random_counts, random_events
 from scipy.sparse import csr_array, vstack
 from sklearn.linear_model import Ridge
 from torch._subclasses.fake_tensor import FakeTensorMode
@@ -138,7 +138,11 @@ def test_stored_and_loaded_it_scores_the_same(shape, tmp_path):
 
 
 def test_half_life_weighs_recent_purchases_more():
-    rows = {"user": [0, 0, 1, 1, 2], "item": [0, 1, 1, 2, 3], "time": [0, 86_400 * 10, 0, 86_400 * 20, 5]}
+    rows = {
+        "user": [0, 0, 1, 1, 2],
+        "item": [0, 1, 1, 2, 3],
+        "time": np.array([0, 10, 0, 20, 0]) * DAY + START,
+    }
     train = Interactions.from_frame(pd.DataFrame(rows), "user", "item", time="time")
     model = EASE(regularization=1.0, weighting="count", half_life=10).fit(train)
     weights = brute_force_weights(model.history_.toarray().astype(float), 1.0)

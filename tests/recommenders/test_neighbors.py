@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from builders import DAY, as_interactions, faded_values, random_events
+from builders import DAY, START, as_interactions, faded_values, random_events
 from scipy.sparse import csr_array
 
 from recsys_lib.data import Interactions
@@ -205,7 +205,7 @@ def test_fold_in_of_faded_values_equals_the_scores(neighbors, weighting):
 def split_in_time(train, day):
     """What happened before a day and after it; the later part has other users and items, too."""
     events = train.events
-    early = events["time"] < day * DAY
+    early = events["time"] < START + day * DAY
     parts = events[early & (events["user"] != 2)], events[~early]
     return [Interactions.from_frame(part, "user", "item", "value", "time") for part in parts]
 

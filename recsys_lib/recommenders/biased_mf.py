@@ -17,11 +17,9 @@ from recsys_lib.recommenders.shared.arrays import Array, as_native, rows_at
 from recsys_lib.recommenders.shared.base import Recommender
 from recsys_lib.recommenders.shared.checks import (
     check_count,
-    check_interactions,
     check_positions,
     check_positive,
     check_seed,
-    first_pair,
 )
 from recsys_lib.scoring import TopK
 
@@ -120,7 +118,6 @@ class BiasedMF(Recommender):
         return np.clip(np.einsum("nf,nf->n", *parts), *self.scale_)
 
     def _fit(self, train: Interactions) -> None:
-        check_ratings(train)
         self.mean_ = float(np.float32(train.matrix.data.mean(dtype=np.float64)))
         self.scale_ = float(train.matrix.data.min()), float(train.matrix.data.max())
         by_user, by_item = _both_ways(train.matrix, self.mean_)
@@ -205,17 +202,6 @@ def ridge(
     target = embedding_bag(columns, x, starts, mode="sum", per_sample_weights=residuals - bias[columns])
     factor, _ = torch.linalg.cholesky_ex(matrix)  # positive definite by construction: no check, no host sync
     return torch.cholesky_solve(target[:, :, None], factor)[:, :, 0]
-
-
-def check_ratings(train: Interactions) -> None:
-    """Raise a ValueError where `train` holds no ratings, or a rating that is not a finite number above 0."""
-    check_interactions(train)
-    zero = train.matrix.data == 0
-    if zero.any():
-        raise ValueError(
-            f"ratings must be above 0, since a sparse matrix keeps no 0; {first_pair(train.matrix, zero)}: "
-            "add 1 to all ratings"
-        )
 
 
 def _both_ways(matrix: csr_array, mean: float) -> tuple[csr_array, csr_array]:

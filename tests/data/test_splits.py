@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from recsys_lib.data import (
+    Interactions,
     Parts,
     split_by_time,
     split_random,
@@ -67,6 +68,129 @@ def test_time_split_puts_the_cut_itself_into_test():
     parts = split_by_time(FRAME, "time", "2017-01-04")
     assert parts.train.index.tolist() == [60, 50, 40]
     assert parts.test.index.tolist() == [30, 20, 10]
+
+
+TIMES = {
+    "datetimes": FRAME["time"],
+    "with a zone": FRAME["time"].dt.tz_localize("UTC").dt.tz_convert("Asia/Tokyo"),
+    "dates": FRAME["time"].dt.date,
+    "text": FRAME["time"].dt.strftime("%Y-%m-%d"),
+    "text with a zone": FRAME["time"].dt.strftime("%Y-%m-%dT%H:%M:%SZ"),
+    "text with UTC": FRAME["time"].dt.strftime("%Y-%m-%d %H:%M:%S UTC"),
+    "seconds": FRAME["time"].astype("datetime64[s]").astype("int64"),
+    "seconds as text": FRAME["time"].astype("datetime64[s]").astype("int64").astype(str),
+    "python datetimes with zones": FRAME["time"].dt.tz_localize("UTC").astype(object),
+    "categories": FRAME["time"].dt.strftime("%Y-%m-%d").astype("category"),
+}
+CUTS = [
+    "2017-01-04",
+    pd.Timestamp("2017-01-04"),
+    pd.Timestamp("2017-01-04T09:00", tz="Asia/Tokyo"),
+    1483488000,
+]
+CUTS += [pd.Timestamp("2017-01-04").date(), np.datetime64("2017-01-04")]
+
+
+@pytest.mark.parametrize("kind", TIMES)
+@pytest.mark.parametrize("cut", CUTS, ids=lambda cut: f"{type(cut).__name__} {cut}")
+def test_times_of_all_kinds_are_split_alike(kind, cut):
+    parts = split_by_time(FRAME.assign(time=TIMES[kind]), "time", cut)
+    assert parts.test.index.tolist() == [30, 20, 10]
+    made = Interactions.from_frame(FRAME.assign(time=TIMES[kind]), "user", "item", time="time")
+    expected = FRAME["time"].sort_values().tolist()
+    times = made.events["time"]
+    assert (times if times.dtype.kind == "M" else pd.to_datetime(times, unit="s")).tolist() == expected
+
+
+AWARE = pd.Timestamp("2017-01-01", tz="UTC")
+NO_TIMES = {
+    "day first": (
+        ["31.12.2017"] * 2,
+        r"day or month first\? Say it: pd.to_datetime\(frame\['time'\], format='%d",
+    ),
+    "two digits": (["17-12-31"] * 2, "day or month first"),
+    "no such day": (["2017-01-01", "2017-02-30"], "row 1 .*no such day"),
+    "a word": (["now", "today"], "row 0 .*'now': expected a time as 2017-12-31"),
+    "a year": (["2017-01-01", "2017"], "row 1 .*the day is missing"),
+    "zones here and there": (
+        ["2017-01-01T00:00Z", "2017-01-01T00:00"],
+        "row 1 .*name a zone and some do not",
+    ),
+    "mixed datetimes": ([AWARE, AWARE.tz_localize(None)], "row 1 .*name a zone and some do not"),
+    "booleans": ([True, False], "row 0 .*holds boolean values"),
+    "durations": (pd.to_timedelta([1, 2], unit="D"), "row 0 .*holds timedelta64 values"),
+    "periods": (pd.period_range("2017-01", periods=2, freq="M"), "row 0 .*holds period values"),
+    "of two kinds": ([AWARE, "2017-01-01"], "row 0 .*holds mixed values"),
+    "missing": (["2017-01-01", None], "row 1 .*expected a time"),
+    "far away": (["2017-01-01", "9999-12-31"], "row 1 .*between 1900 and 2099"),
+    "without unit": (pd.to_datetime([20171231, 20171230]), r"row 0 .*without their unit.*format='%Y%m%d'"),
+    "YYYYMMDD": (
+        [20171231, 20171230],
+        r"row 0 .*look like YYYYMMDD: pd.to_datetime\(frame\['time'\].astype\(str\)",
+    ),
+    "Excel": ([45000.5, 45001], r"look like days since 1900 \(Excel\): .*origin='1899-12-30'"),
+    "years": ([2019, 2020], "look like years"),
+    "days": ([1, 711], "look like numbers of days or weeks"),
+    "months": ([201712, 201801], "look like YYYYMM: "),
+    "milliseconds": ([1483228800000] * 2, r"look like milliseconds: .*unit='ms'"),
+    "microseconds": ([1483228800000000] * 2, "unit='us'"),
+    "nanoseconds": ([1483228800000000000] * 2, "unit='ns'"),
+    "stamps": ([20171231183000] * 2, "look like YYYYMMDDhhmmss"),
+    "below 0": ([-5, 5], "something else"),
+    "infinite": ([1483228800, np.inf], "row 1 "),
+}
+
+
+@pytest.mark.parametrize("name", NO_TIMES)
+def test_no_time_is_guessed(name):
+    times, message = NO_TIMES[name]
+    frame = pd.DataFrame({"user": [1, 2], "item": [1, 2], "time": times})
+    for door in (lambda: split_by_time(frame, "time", "2017-01-01"), lambda: made(frame)):
+        with pytest.raises(ValueError, match=f"column 'time': .*{message}"):
+            door()
+
+
+def made(frame):
+    return Interactions.from_frame(frame, "user", "item", time="time")
+
+
+def test_the_converting_line_of_a_message_converts():
+    expected = pd.Timestamp("2017-12-31")
+    for numbers in (
+        [20171231],
+        [43100],
+        [1514678400000],
+        [1514678400000000],
+        [20171231000000],
+        [201712310000],
+    ):
+        frame = pd.DataFrame({"time": numbers})
+        with pytest.raises(ValueError, match=r"pd\.to_datetime") as caught:
+            split_by_time(frame, "time", "2017-01-01")
+        line = str(caught.value).split("look like ")[1].split(": ", 1)[1]
+        assert eval(line, {"pd": pd, "frame": frame})[0] == expected
+
+
+@pytest.mark.parametrize(
+    "cut", ["31.12.2017", "01/02/2017", "2017", "now", None, pd.NaT, 20170104, True, "2017-13-01"]
+)
+def test_a_cut_that_is_no_time_is_refused(cut):
+    with pytest.raises(ValueError, match=r"cut|2017-13-01"):
+        split_by_time(FRAME, "time", cut)
+
+
+def test_a_missing_group_is_named():
+    frame = FRAME.assign(item=[10, np.nan, 10, 10, 12, 11])
+    with pytest.raises(ValueError, match=r"column 'item': row 1 \(from 0\) is nan: expected a group"):
+        split_stratified(frame, "item", 0.5)
+
+
+@pytest.mark.parametrize("split", SPLITS.values(), ids=SPLITS)
+def test_a_column_that_is_not_there_is_named(split):
+    frame = FRAME[["user"]]
+    if split is not SPLITS["random"]:  # it looks at no column
+        with pytest.raises(ValueError, match=r"no column .(time|item)."):
+            split(frame, 0)
 
 
 @pytest.mark.parametrize("cut", ["2016-12-31", "2018-01-01"])

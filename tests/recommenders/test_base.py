@@ -34,6 +34,20 @@ def events(rows):
 
 
 OLD = [("a", 1, 2, 0), ("a", 2, 1, 10), ("b", 1, 1, 4), ("a", 1, 1, 20)]
+
+
+def test_what_was_returned_does_not_come_back_faded():
+    """5 taken long ago and 5 returned now would be −4.8 by decay, if a return were an event of its own."""
+    with pytest.warns(UserWarning, match="returns"):
+        train = events(
+            [("a", 1, 5, 0), ("a", 1, -5, 300), ("a", 2, 1, 300), ("b", 1, 1, 290), ("b", 2, 1, 290)]
+        )
+    for weighting in ("count", "log", "binary"):
+        weights = weigh(train, weighting, 60.0).toarray()
+        assert (weights >= 0).all()
+        assert weights[0, 0] == 0 < weights[0, 1]
+
+
 NEW = [("c", 1, 1, 25), ("a", 3, 4, 30), ("a", 2, 2, 40)]
 
 

@@ -284,9 +284,11 @@ def test_not_fitted(kind, use, tmp_path):
 @pytest.mark.parametrize(
     ("value", "message"),
     [
-        (-1.0, "finite and not negative"),
-        (np.nan, "finite and not negative"),
-        (np.inf, "finite and not negative"),
+        (-1.0, r"above 0 and at most 1e\+15; user 0 and item \d+ have -1"),
+        (0.0, "have 0"),
+        (np.nan, "have nan"),
+        (np.inf, "have inf"),
+        (1e30, r"have 1e\+30"),
     ],
 )
 def test_values_that_mean_nothing_are_refused(kind, value, message):
@@ -358,6 +360,15 @@ def test_damaged_weights_are_refused(fitted, tmp_path):
     content[-1] ^= 1
     weights.write_bytes(content)
     with pytest.raises(ValueError, match="damaged"):
+        type(fitted).load(tmp_path)
+
+
+def test_ids_that_stand_there_twice_are_refused(fitted, tmp_path):
+    fitted.save(tmp_path)
+    tensors, stamp = load_tensors(tmp_path / MODEL_FILE)
+    stamp["items"]["values"][1] = stamp["items"]["values"][0]
+    save_tensors(tmp_path / MODEL_FILE, tensors, stamp)
+    with pytest.raises(ValueError, match=r"damaged: .* stands there twice"):
         type(fitted).load(tmp_path)
 
 
@@ -528,6 +539,14 @@ def test_an_item_that_a_history_holds_twice_counts_with_the_sum(fitted, kind):
     needs(kind, "fold_in")
     twice = csr_array((np.array([1.0, 1.0, 3.0]), np.array([2, 2, 5]), np.array([0, 3])), shape=(1, 15))
     once = csr_array((np.array([2.0, 3.0]), np.array([2, 5]), np.array([0, 2])), shape=(1, 15))
+    np.testing.assert_array_equal(fitted.fold_in(twice), fitted.fold_in(once))
+    assert twice.nnz == 3
+
+
+def test_an_item_with_0_is_not_in_a_history(fitted, kind):
+    needs(kind, "fold_in")
+    twice = csr_array((np.array([0.0, 3.0, 0.0]), np.array([2, 5, 7]), np.array([0, 2, 3])), shape=(2, 15))
+    once = csr_array((np.array([3.0]), np.array([5]), np.array([0, 1, 1])), shape=(2, 15))
     np.testing.assert_array_equal(fitted.fold_in(twice), fitted.fold_in(once))
     assert twice.nnz == 3
 

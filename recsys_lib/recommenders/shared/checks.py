@@ -21,26 +21,31 @@ __all__ = [
     "check_positions",
     "check_positive",
     "check_seed",
-    "first_pair",
 ]
 
 
+_LARGEST = 1e15  # of a value: squares and their sums have to stay finite in 32 bits
+
+
 def check_interactions(train: Interactions, name: str = "train") -> None:
-    """Refuse what nothing can be learnt from, and values that are not finite numbers ≥ 0."""
+    """Refuse what nothing can be learnt from, and values that no model can calculate with."""
     if not isinstance(train, Interactions):
         raise ValueError(f"{name} must be Interactions (see recsys_lib.data), got {type(train).__name__}")
     if train.matrix.nnz == 0:
         raise ValueError(f"no interaction to learn from: the matrix of shape {train.matrix.shape} is empty")
-    bad = ~(train.matrix.data >= 0) | np.isinf(train.matrix.data)
+    bad = ~((train.matrix.data > 0) & (train.matrix.data <= _LARGEST))
     if bad.any():
-        raise ValueError(f"values must be finite and not negative; {first_pair(train.matrix, bad)}")
+        user, item = _first_place(train.matrix, bad)
+        raise ValueError(
+            f"values must be above 0 and at most {_LARGEST:g}; user {train.users[user]!r} and "
+            f"item {train.items[item]!r} have {train.matrix[user, item]:g}"
+        )
 
 
-def first_pair(matrix: csr_array, chosen: np.ndarray, rows: str = "user") -> str:
-    """Name the first chosen one of the stored values and where it stands, for a message."""
+def _first_place(matrix: csr_array, chosen: np.ndarray) -> tuple[int, int]:
+    """Return row and column of the first chosen one of the stored values."""
     place = int(np.argmax(chosen))
-    row = int(np.searchsorted(matrix.indptr, place, side="right")) - 1
-    return f"{rows} {row} and item {matrix.indices[place]} have {matrix.data[place]:g}"
+    return int(np.searchsorted(matrix.indptr, place, side="right")) - 1, int(matrix.indices[place])
 
 
 def check_positive(**values: float) -> None:
@@ -104,12 +109,17 @@ def check_histories(histories: object, n_items: int) -> csr_array:
             f"got {type(histories).__name__} of shape {np.shape(histories)}"
         )
     checked = csr_array(histories, dtype=np.float32)
-    if not checked.has_canonical_format:  # the caller's matrix stays as it is
+    if not (checked.has_canonical_format and checked.data.all()):  # the caller's matrix stays as it is
         checked = checked.copy()
         checked.sum_duplicates()
-    bad = ~(checked.data >= 0) | np.isinf(checked.data)
+        checked.eliminate_zeros()  # of an item with 0, nothing happened
+    bad = ~((checked.data >= 0) & (checked.data <= _LARGEST))
     if bad.any():
-        raise ValueError(f"histories must be finite and not negative; {first_pair(checked, bad, 'row')}")
+        row, column = _first_place(checked, bad)
+        raise ValueError(
+            f"histories must be finite, not negative and at most {_LARGEST:g}; "
+            f"row {row} and item {column} have {checked[row, column]:g}"
+        )
     return checked
 
 

@@ -204,4 +204,7 @@ def _ids(index: pd.Index) -> dict[str, Any]:
 
 
 def _index(stored: Mapping[str, Any]) -> pd.Index:
-    return pd.Index(stored["values"], dtype=stored["dtype"], name=stored["name"])
+    index = pd.Index(stored["values"], dtype=stored["dtype"], name=stored["name"])
+    if not index.is_unique:
+        raise ValueError(f"the id {index[index.duplicated()][0]!r} stands there twice")
+    return index

@@ -194,7 +194,7 @@ def test_what_values_mean_holds_for_files_too(write):
     assert len(caught) == 1
     assert made.to_frame().to_numpy().tolist() == [["a", "x", 2], ["b", "y", 2]]
     path = write("user,item,stars\na,x,3\na,x,2\na,x,-5\nb,y,2\nb,y,1\na,y,1\n")
-    with pytest.warns(UserWarning, match="") as caught:
+    with pytest.warns(UserWarning, match=r"returns|repeat") as caught:
         made = load_interactions(path, "user", "item", "stars")
     assert len(caught) == 2  # what is summed besides
     assert "mine.csv: 2 rows repeat a (user, item) pair" in str(caught[1].message)

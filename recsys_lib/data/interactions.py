@@ -223,10 +223,14 @@ def names_of(names: pd.Index | np.ndarray, positions: Any) -> np.ndarray:
 
 
 def check_columns(frame: pd.DataFrame, names: list[str]) -> None:
-    """Raise a ValueError that names the first column `frame` lacks."""
-    missing = [name for name in names if name not in frame.columns]
+    """Raise a ValueError that names the first column `frame` lacks, or has more than once."""
+    found = list(frame.columns)
+    missing = [name for name in names if name not in found]
     if missing:
-        raise ValueError(f"no column {missing[0]!r}; the columns are {list(frame.columns)}")
+        raise ValueError(f"no column {missing[0]!r}; the columns are {found}")
+    repeated = [name for name in names if found.count(name) > 1]
+    if repeated:
+        raise ValueError(f"{found.count(repeated[0])} columns {repeated[0]!r}; expected one")
 
 
 def check_rows(column: pd.Series, bad: np.ndarray | pd.Series, problem: str) -> None:
@@ -261,8 +265,8 @@ def _canonical(matrix: Any, users: pd.Index, items: pd.Index) -> csr_array:
         place = int(np.argmax(bad))
         row, column = np.searchsorted(found.indptr, place, side="right") - 1, found.indices[place]
         raise ValueError(
-            f"values must be finite and not negative, in 32 bits too: user {users[row]!r} and item "
-            f"{items[column]!r} have {found.data[place]:g}; `from_frame` says what becomes of returns"
+            f"values must be finite and not negative, in 32 bits too: user {users.tolist()[row]!r} and item "
+            f"{items.tolist()[column]!r} have {found.data[place]:g}; for returns, see from_frame"
         )
     if not found.data.all():
         found = found.copy() if found is matrix else found

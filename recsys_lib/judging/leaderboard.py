@@ -18,6 +18,7 @@ from recsys_lib.judging.results import result_row
 from recsys_lib.metrics import bootstrap_interval, catalogue_metrics, ranking_metrics
 from recsys_lib.recommenders import Recommender
 from recsys_lib.recommenders.shared.arrays import to_numpy
+from recsys_lib.scoring.checks import check_count
 
 LENGTH = 100  # items kept of every list
 VERSION = 2  # raise it when stored lists of before would be read wrongly
@@ -127,6 +128,7 @@ def judge(
     per_user : dict of str to dict of str to float array, shape (n_users,)
         By task and metric; NaN for users with nothing to find.
     """
+    check_count(k=k)
     rows, per_user = [], {}
     for task, listed in ranked.ids.items():
         ids = np.pad(listed, ((0, 0), (0, max(0, k - listed.shape[1]))), constant_values=-1)

@@ -220,8 +220,6 @@ def sample_by_weight(weights: np.ndarray, generator: np.random.Generator) -> np.
     comes up as often as expected, rounded up or down; with equal weights, exactly once.
     """
     total = np.cumsum(weights, dtype=np.float64)
-    if not total[-1] > 0:
-        raise ValueError("all values are 0: there is no pair to draw")
     marks = np.floor(total / total[-1] * len(weights) + generator.random()).astype(np.int64)
     counts = np.diff(marks, prepend=0)
     counts[-1] += len(weights) - counts.sum()  # the shift may cut one off or add one

@@ -132,8 +132,6 @@ class TwoTower(Recommender):
         shapes = [(train.n_items, self.factors), (n_features, self.factors)]
         items, of_features = (_START * torch.randn(shape, generator=generator) for shape in shapes)
         frequency = sampling_frequencies(self.weights_)
-        if not frequency.any():
-            raise ValueError("all values are 0: there is nothing to ask for")
         # Unseen items get the bias of the rarest seen item, and have nothing else but their features.
         bias = torch.from_numpy(np.log(np.maximum(frequency, frequency[frequency > 0].min())))[:, None]
         items[torch.from_numpy(frequency == 0)] = 0

@@ -110,6 +110,13 @@ def test_a_missing_column_is_named_with_those_there_are():
         Interactions.from_frame(FRAME, "user", "what")
 
 
+def test_a_column_that_is_there_twice_is_named():
+    twice = pd.concat([FRAME, FRAME[["what"]]], axis=1)
+    with pytest.raises(ValueError, match="2 columns 'what'; expected one"):
+        Interactions.from_frame(twice, "who", "what")
+    assert Interactions.from_frame(twice, "who", "much").n_users == 2
+
+
 def test_ids_must_be_unique_and_fit_the_matrix():
     made = Interactions.from_frame(FRAME, "who", "what")
     with pytest.raises(ValueError, match="'a' appears more than once"):

@@ -38,7 +38,7 @@ class Model(NamedTuple):
     module: str
     name: str
     settings: Mapping = MappingProxyType({})
-    # "answer": finds no checkerboard; "zeros": refuses values of 0; why is said in the table
+    # "answer": finds no checkerboard; why is said in the table
     exempt: tuple[str, ...] = ()
     cannot: str = ""  # capabilities that the model lacks
     extra: str | None = None  # what fit needs besides the interactions
@@ -84,7 +84,7 @@ MODELS = {
         "biased_mf",
         "BiasedMF",
         {"progress": False},
-        exempt=("answer", "zeros"),
+        exempt=("answer",),
         cannot="fold_in partial_fit",
     ),
     "TwoTower": Model(
@@ -391,16 +391,6 @@ def test_an_empty_folder_is_no_model(kind, tmp_path):
 def test_an_unknown_device_is_refused(kind):
     with pytest.raises(ValueError, match="device must be"):
         kind.fit(random_train(), device="abacus").recommend(k=1)
-
-
-def test_zeros_that_are_stored_do_no_harm(kind):
-    """A stored 0 is a pair that was seen and counts nothing."""
-    if "zeros" in kind.exempt:
-        pytest.skip("refuses them: see the table")
-    train = random_train()
-    train.matrix.data[5] = 0
-    best = kind.fit(train).recommend(k=3)
-    assert np.isfinite(best.scores[best.ids >= 0]).all()
 
 
 def test_one_user_and_one_item(kind):

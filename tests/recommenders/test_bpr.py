@@ -200,7 +200,3 @@ def test_more_that_means_nothing():
         BPR(regularization=-0.1)
     with pytest.raises(ValueError, match="weighting must be one of"):
         BPR(weighting="often")
-    nothing = two_tastes()
-    nothing.matrix.data[:] = 0
-    with pytest.raises(ValueError, match="all values are 0"):
-        BPR(weighting="count", **SETTINGS).fit(nothing)

@@ -235,7 +235,3 @@ def test_settings_that_mean_nothing(names, what, value):
 def test_more_that_means_nothing():
     with pytest.raises(ValueError, match="weight_decay must be"):
         TwoTower(weight_decay=-0.1)
-    nothing = two_tastes()
-    nothing.matrix.data[:] = 0
-    with pytest.raises(ValueError, match="all values are 0"):
-        TwoTower(weighting="count", **SETTINGS).fit(nothing)

@@ -103,7 +103,8 @@ class Recommender:
         """Take in new interactions; users and items not seen before are appended.
 
         What else changes is said by the class. All or nothing, as in `fit`. With a half-life, `new` needs
-        times, and may not end before the newest that is known.
+        times, and may not end before the newest that is known. A return takes back only what is in `new`;
+        where it has to reach further back, fit on all of it.
         """
         self._check_can("partial_fit")
         check_interactions(new, "new")

@@ -37,8 +37,8 @@ def check_interactions(train: Interactions, name: str = "train") -> None:
     if bad.any():
         user, item = _first_place(train.matrix, bad)
         raise ValueError(
-            f"values must be above 0 and at most {_LARGEST:g}; user {train.users[user]!r} and "
-            f"item {train.items[item]!r} have {train.matrix[user, item]:g}"
+            f"values must be above 0 and at most {_LARGEST:g}; user {train.users.tolist()[user]!r} and "
+            f"item {train.items.tolist()[item]!r} have {train.matrix[user, item]:g}"
         )
 
 

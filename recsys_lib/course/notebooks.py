@@ -107,18 +107,8 @@ def tags(cell: NotebookNode) -> Collection[str]:
 def parameter_types(notebook: NotebookNode, name: str) -> dict[str, set[str]]:
     """Return the types that each parameter may have, as its default or its annotation says.
 
-    Parameters
-    ----------
-    notebook : NotebookNode
-        Its parameters are what the cell tagged `parameters` assigns.
-    name : str
-        The notebook's, for messages.
-
-    Returns
-    -------
-    dict of str to set of str
-        Such as {"seed": {"int"}, "own_time": {"str", "None"}} for `own_time: str = None`; an empty set
-        where the default is computed.
+    For `own_time: str = None` in the cell tagged `parameters` these are "str" and "None"; none are known where
+    the default is computed. `name` is the notebook's, for messages.
     """
     types: dict[str, set[str]] = {}
     for node in _parameters_cell(notebook, name):

@@ -11,13 +11,7 @@ from typing import Any
 from recsys_lib.course.notebooks import parameter_types, read_notebook
 from recsys_lib.course.session import check_settings
 
-WANTED = {
-    "int": "a whole number",
-    "float": "a finite number",
-    "bool": "true or false",
-    "list": "a list",
-    "dict": "a dict",
-}
+WANTED = {"int": "a whole number", "float": "a finite number", "bool": "true or false", "list": "a list"}
 CHECKED = ("profile", "seed", "device", "data_dir")
 
 
@@ -43,12 +37,7 @@ def split_parameters(texts: Sequence[str]) -> dict[str, str]:
 def parameters_per_notebook(paths: Sequence[Path], given: Mapping[str, str]) -> list[dict[str, Any]]:
     """Return for each notebook those of the parameters that it has, with their types, checked.
 
-    Parameters
-    ----------
-    paths : sequence of Path
-    given : mapping of str to str
-        From `split_parameters`. A name that none of the notebooks has is a typing error; `profile` may be
-        missing everywhere.
+    A name that none of the notebooks has is a typing error; but `profile` may be missing everywhere.
     """
     known = [parameter_types(read_notebook(path), path.name) for path in paths]
     for name in given.keys() - {"profile"}:
@@ -65,16 +54,10 @@ def parameters_per_notebook(paths: Sequence[Path], given: Mapping[str, str]) -> 
 
 
 def read_value(name: str, text: str, types: set[str]) -> Any:
-    """Return the value that a text stands for.
+    """Return the value that a text stands for, given the types that it may have: see `parameter_types`.
 
-    Parameters
-    ----------
-    name : str
-        For messages.
-    text : str
-    types : set of str
-        Names such as "int", and "None" if the default is None. With "str" the text is taken as it is, but for
-        a "~" at its start. Without any other, a value of JSON or Python is read, else it is text.
+    With "str" among them the text is taken as it is, but for a "~" at its start. Where none is known, a value
+    of JSON or Python is read, else it is text.
 
     Examples
     --------

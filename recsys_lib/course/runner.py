@@ -52,10 +52,8 @@ def _parser() -> argparse.ArgumentParser:
     common.add_argument(
         "--from", dest="first", default="", metavar="NN", help="begin here (empty: the first)"
     )
-    common.add_argument("--folder", type=_folder_name, help="where the notebooks are (default: notebooks/)")
-    common.add_argument(
-        "--output", type=_folder_name, help="where everything goes that a run writes (default: build/)"
-    )
+    common.add_argument("--folder", type=Path, help="where the notebooks are (default: notebooks/)")
+    common.add_argument("--output", type=Path, help="where all goes that a run writes (default: build/)")
     going = argparse.ArgumentParser(add_help=False)
     going.add_argument("--keep-going", action="store_true", help="run the others after a failure")
 
@@ -82,10 +80,6 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _folder_name(text: str) -> Path:
-    return Path(text).expanduser()
-
-
 def _run(options: argparse.Namespace) -> int:
     from recsys_lib.course.parameters import parameters_per_notebook, split_parameters
 
@@ -95,7 +89,7 @@ def _run(options: argparse.Namespace) -> int:
         raise ValueError(f"the profile is both {options.profile} and {profile}: say it once")
     parameters = parameters_per_notebook(paths, given)
     output = _output(options)
-    _prepare_environment(_result_folders(options, output, output))
+    _prepare_environment(options, results=output, lists=output)
     jobs = [
         (path, output / "notebooks" / path.name, values)
         for path, values in zip(paths, parameters, strict=True)
@@ -117,7 +111,7 @@ def _refresh(options: argparse.Namespace) -> int:
         notebooks.write_notebook(notebooks.clean_notebook(notebook), scratch / path.name)
     jobs = [(scratch / path.name, scratch / path.name, {}) for path in paths]
     # The outputs are those that nbval will see: in the notebooks' folder, and beside the results of a run.
-    _prepare_environment(_result_folders(options, scratch, output))
+    _prepare_environment(options, results=scratch, lists=output)
     executions = _execute_all(jobs, _folder(options), options)
     return _finish(executions, paths, options)
 
@@ -153,11 +147,14 @@ def _lab(options: argparse.Namespace) -> int:
         "KernelManager.transport_encryption": "auto",  # else each kernel warns that somebody may listen
     }
     words = [f"--{name}={value}" for name, value in settings.items()]
-    return subprocess.call([sys.executable, "-m", "jupyterlab", str(folder), *words, *options.rest])
+    # Unlike in a run, a notebook may import what lies beside it.
+    environment = {**os.environ, "PYTHONPATH": _search_path(), "PYTHONSAFEPATH": ""}
+    command = [sys.executable, "-P", "-m", "jupyterlab", str(folder), *words, *options.rest]
+    return subprocess.call(command, env=environment)
 
 
 def _folder(options: argparse.Namespace) -> Path:
-    return (options.folder or project_root() / "notebooks").resolve()
+    return (options.folder or project_root() / "notebooks").expanduser().resolve()
 
 
 def _output(options: argparse.Namespace) -> Path:
@@ -166,7 +163,8 @@ def _output(options: argparse.Namespace) -> Path:
 
     folder = _folder(options)
     copies = (folder / COPIES).is_file()  # a student's results are not the teacher's
-    output = (options.output or (folder.parent / "run" if copies else project_root() / "build")).resolve()
+    usual = folder.parent / "run" if copies else project_root() / "build"
+    output = (options.output or usual).expanduser().resolve()
     if output / "notebooks" == folder:
         raise ValueError(f"--output {output} would replace the notebooks in {folder}: choose another")
     output.mkdir(parents=True, exist_ok=True)
@@ -175,30 +173,26 @@ def _output(options: argparse.Namespace) -> Path:
     return output
 
 
-def _result_folders(options: argparse.Namespace, results: Path, lists: Path) -> dict[str, str]:
-    """Return the variables that send what notebooks write to these folders, unless others are set."""
-    folders = {"RECSYS_RESULTS": str(results / "results"), "RECSYS_LISTS": str(lists / "lists")}
-    given = {} if options.output else {name: os.environ.get(name) for name in folders}
-    return {name: os.path.abspath(given.get(name) or folder) for name, folder in folders.items()}
+def _prepare_environment(options: argparse.Namespace, results: Path, lists: Path) -> None:
+    """Set what all kernels inherit: where to write, and what to import."""
+    for name, folder in {"RECSYS_RESULTS": results / "results", "RECSYS_LISTS": lists / "lists"}.items():
+        given = "" if options.output else os.environ.get(name)
+        os.environ[name] = os.path.abspath(given or folder)
+    # Sets and dicts of strings in the same order in every kernel: stored outputs stay comparable.
+    os.environ.setdefault("PYTHONHASHSEED", "0")
+    # Nothing from the caller's folder; and this clone's library, which a notebook can check.
+    os.environ.update(PYTHONSAFEPATH="1", RECSYS_PROJECT=str(project_root()), PYTHONPATH=_search_path())
+
+
+def _search_path() -> str:
+    """Return a PYTHONPATH with this clone before whatever was installed."""
+    return os.pathsep.join(filter(None, [str(project_root()), os.environ.get("PYTHONPATH")]))
 
 
 def _selected(options: argparse.Namespace) -> list[Path]:
     from recsys_lib.course.notebooks import find_notebooks, select_notebooks
 
     return select_notebooks(find_notebooks(_folder(options)), options.notebooks, options.first)
-
-
-def _prepare_environment(folders: dict[str, str]) -> None:
-    """Set what all kernels inherit."""
-    os.environ.update(folders)
-    # Sets and dicts of strings in the same order in every kernel: stored outputs stay comparable.
-    os.environ.setdefault("PYTHONHASHSEED", "0")
-    # This clone's library, whatever was installed; and nothing from the caller's folder.
-    root = str(project_root())
-    paths = [root, *os.environ.get("PYTHONPATH", "").split(os.pathsep)]
-    os.environ.update(
-        PYTHONPATH=os.pathsep.join(filter(None, paths)), PYTHONSAFEPATH="1", RECSYS_PROJECT=root
-    )
 
 
 def _execute_all(

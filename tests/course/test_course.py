@@ -509,9 +509,18 @@ def test_a_package_that_a_notebook_misses_is_named_with_the_way_to_mend(
 
 def test_the_lab_is_told_to_save_what_git_can_compare(monkeypatch: pytest.MonkeyPatch) -> None:
     started: list[list[str]] = []
-    monkeypatch.setattr("recsys_lib.course.runner.subprocess.call", lambda words: started.append(words) or 0)
+    environments: list[dict[str, str]] = []
+
+    def call(words: list[str], env: dict[str, str]) -> int:
+        started.append(words)
+        environments.append(env)
+        return 0
+
+    monkeypatch.setattr("recsys_lib.course.runner.subprocess.call", call)
     assert main(["lab", "--no-browser"]) == 0
-    assert started[0][1:4] == ["-m", "jupyterlab", str(project_root() / "notebooks")]
+    assert started[0][1:5] == ["-P", "-m", "jupyterlab", str(project_root() / "notebooks")]
+    assert environments[0]["PYTHONPATH"].split(os.pathsep)[0] == str(project_root())
+    assert not environments[0]["PYTHONSAFEPATH"]
     assert "--ContentsManager.pre_save_hook=recsys_lib.course.notebooks.clean_on_save" in started[0]
     assert started[0][-1] == "--no-browser"
     with pytest.raises(SystemExit):

@@ -107,8 +107,8 @@ def tags(cell: NotebookNode) -> Collection[str]:
 def parameter_types(notebook: NotebookNode, name: str) -> dict[str, set[str]]:
     """Return the types that each parameter may have, as its default or its annotation says.
 
-    For `own_time: str = None` in the cell tagged `parameters` these are "str" and "None"; none are known where
-    the default is computed. `name` is the notebook's, for messages.
+    For `own_time: str = None` in the cell tagged `parameters` these are "str" and "None"; a default that is
+    computed has none. `name` is the notebook's, for messages.
     """
     types: dict[str, set[str]] = {}
     for node in _parameters_cell(notebook, name):

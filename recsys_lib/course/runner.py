@@ -5,6 +5,7 @@ Used through `make`; `python -m recsys_lib.course --help` explains the options.
 
 import argparse
 import json
+import logging
 import os
 import subprocess
 import sys
@@ -210,6 +211,8 @@ def _execute_all(
             try:
                 executions.append(_execute(*job, folder, options))
             except KeyboardInterrupt:
+                # That the kernel died is no news now, though its watcher may still want to tell.
+                logging.getLogger("asyncio").setLevel(logging.CRITICAL)
                 hint = _resume(executions, [job[0] for job in jobs], options)
                 raise KeyboardInterrupt(f"Interrupted in {name}. {hint}") from None
             bar.update()

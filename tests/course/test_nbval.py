@@ -168,7 +168,8 @@ def test_a_plain_call_writes_nowhere_near_the_results_and_leaves_out_a_readers_n
             capture_output=True,
             encoding="utf-8",
         )
-        assert "1 passed" in run.stdout, run.stdout
+        assert run.returncode == 0, run.stdout
+        assert "1 passed" in run.stdout
 
 
 def test_the_sanitise_file_is_short() -> None:

@@ -324,3 +324,9 @@ def test_events_are_put_in_order_and_form(timed):
 def test_a_split_means_the_same_by_ids_that_train_lacks():
     split = Split(built([("a", "x", 1, 0)]), built([("a", "x", -1, 0), ("a", "x", 2, 1)]))
     assert discovery(split).nnz == 0
+
+
+def test_stored_zeros_stay_in_the_matrix_of_the_caller():
+    matrix = csr_array((np.float32([1, 0, 2]), [0, 1, 0], [0, 2, 3]), shape=(2, 2))
+    assert Interactions(matrix, ["a", "b"], ["x", "y"]).matrix.nnz == 2
+    assert matrix.nnz == 3

@@ -79,7 +79,7 @@ MODELS = {
         {"factors": 8, "learning_rate": 0.05, "epochs": 10, "progress": False},
         cannot="fold_in partial_fit",
     ),
-    # predicts ratings, and here everybody gives the same one; refuses 0, which a sparse matrix need not store
+    # predicts ratings, and here everybody gives the same one
     "BiasedMF": Model(
         "biased_mf",
         "BiasedMF",

@@ -136,6 +136,7 @@ LOST = {
     "a mark of inches": 'user,item,note\na,x,5"\nb,y,ok\n',
     "only before the cell": 'user,item,note\na,x,ok"\nb,"y",ok\n',
     "in the header": '"user,item,note\na,x,ok\nb,y,ok\n',
+    "two inside of a cell": 'user,item,note\na,x,"5" and 7" wide"\nb,y,ok\n',
     "inside of a cell": 'user,item,note\na,x,"5" inch"\nb,y,ok\n',
 }
 
@@ -168,6 +169,11 @@ def test_legal_forms_are_read_exactly(form, tmp_path):
     made = load_interactions(tmp_path / "mine.csv", "user", "item")
     assert made.users.tolist() == ["a", "b"]
     assert made.items.tolist() == ["x", "y\r\nz"]
+
+
+def test_a_column_may_have_a_line_break_in_its_name(tmp_path):
+    (tmp_path / "mine.csv").write_bytes(b'"us\r\ner",item\r\na,x\r\nb,y\r\n')
+    assert load_interactions(tmp_path / "mine.csv", "us\r\ner", "item").users.tolist() == ["a", "b"]
 
 
 @pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])

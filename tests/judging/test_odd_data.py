@@ -184,6 +184,13 @@ def test_the_cut_holds_out_nearly_a_fifth_whatever_the_dates(days, expected, tmp
     assert benchmark.split.test.events["time"].min() == BEGIN + expected * DAY
 
 
+def test_what_nobody_took_does_not_move_the_cut(tmp_path):
+    rows = [(f"u{k % 4}", f"i{k % 3}", 1, k) for k in range(50)] + [
+        ("u0", "i0", 0, 60 + k) for k in range(40)
+    ]
+    assert opened(tmp_path, rows).split.test.events["time"].min() == BEGIN + 40 * DAY
+
+
 def test_short_catalogues_and_empty_lists_are_judged_like_padded_ones(tmp_path):
     benchmark = opened(tmp_path, ODD["8 items"]())
     n_users = benchmark.split.train.n_users

@@ -67,6 +67,8 @@ def _opening(notebook: NotebookNode) -> Iterator[str]:
         yield "the second cell is not the code cell tagged `parameters`"
     elif missing := PARAMETERS - set(parameter_types(notebook, "it")):
         yield f"the parameters cell does not set {sorted(missing)}"
+    elif re.search(r"^\w+: [^=#]*\|", second.source, re.MULTILINE):
+        yield "the parameters cell has an annotation with |, which papermill does not read"
 
 
 def _ending(notebook: NotebookNode) -> Iterator[str]:

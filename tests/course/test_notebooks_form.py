@@ -87,6 +87,7 @@ BAD = {
     "no run time": (replace(1, source="# Title\nYou will need nothing."), "its run time"),
     "no parameters": (replace(2, metadata={}), "second cell is not the code cell tagged"),
     "no seed": (replace(2, source='profile = "default"\ndevice, data_dir = 1, 2'), "does not set"),
+    "annotation": (replace(2, source=PARAMETERS + "\nx: str | None = None"), "papermill does not read"),
     "unexecuted cell": (replace(3, execution_count=None), "not executed once each in order"),
     "executed out of order": (replace(3, execution_count=9), "not executed once each in order"),
     "error": (outputs(new_output("error", ename="ValueError", evalue="no", traceback=[])), "stores an error"),

@@ -1,6 +1,7 @@
 """Checks of a learner's answers: one friendly sentence each, and nothing that stops a notebook."""
 
 import base64
+import math
 from collections.abc import Callable, Mapping
 from numbers import Real
 from typing import Any
@@ -42,8 +43,7 @@ def check(scope: Mapping[str, Any], name: str, *conditions: Condition, right: st
         try:
             fine = bool(np.all(holds(answer)))
         except Exception as error:  # whatever a learner wrote: the answer is a sentence, not a traceback
-            kind = type(answer).__name__
-            sentence = f"{sentence} (Yours, a {kind}, could not be checked: {type(error).__name__}: {error})"
+            sentence = f"It could not be checked: its type is {type(answer).__name__} ({error})."
             fine = False
         if not fine:
             print(f"Not right yet: {name}. {sentence}")
@@ -72,7 +72,7 @@ def near(sealed: str, tolerance: float, low: str = "", high: str = "") -> list[C
     value = float(base64.b64decode(sealed))
     return [
         (lambda answer: isinstance(_scalar(answer), Real), "It should be a number."),
-        (lambda answer: np.isfinite(_scalar(answer)), "It should be a finite number."),
+        (lambda answer: math.isfinite(_scalar(answer)), "It should be a finite number."),
         (lambda answer: _scalar(answer) >= value - tolerance, f"It is too low. {low}".rstrip()),
         (lambda answer: _scalar(answer) <= value + tolerance, f"It is too high. {high}".rstrip()),
     ]

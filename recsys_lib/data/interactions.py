@@ -11,7 +11,7 @@ import pandas as pd
 from scipy.sparse import coo_array, csr_array, issparse
 
 from recsys_lib.data.times import read_times
-from recsys_lib.data.values import net_values, plain_column, read_values
+from recsys_lib.data.values import LARGEST, SMALLEST, net_values, plain_column, read_values, summed_pairs
 
 
 @dataclass(frozen=True, eq=False)
@@ -243,35 +243,19 @@ def check_rows(column: pd.Series, bad: np.ndarray | pd.Series, problem: str) -> 
 
 
 def _canonical(matrix: Any, users: pd.Index, items: pd.Index) -> csr_array:
-    """Return any sparse matrix as a csr_array of float32: sorted, unique indices, values above 0."""
-    if not issparse(matrix):
-        raise ValueError(f"matrix must be a SciPy sparse matrix or array, got {type(matrix).__name__}")
-    if matrix.shape != (len(users), len(items)):
+    """Return any sparse matrix as `summed_pairs` does, errors naming users and items."""
+
+    def refuse(row: int, column: int, value: float) -> None:
         raise ValueError(
-            f"matrix has shape {matrix.shape}, but users and items say {(len(users), len(items))}"
+            f"values must be finite, not negative, and 0 or {SMALLEST:g} to {LARGEST:g}: user "
+            f"{users.tolist()[row]!r} and item {items.tolist()[column]!r} have {value:g}; for returns, see "
+            "from_frame"
         )
-    if matrix.dtype.kind not in "biuf":
-        raise ValueError(f"matrix must hold numbers, got {matrix.dtype}")
-    found = matrix
-    if not isinstance(matrix, csr_array) or matrix.dtype != np.float32 or not matrix.has_canonical_format:
-        # Added up in 64 bits: neither the sum of many small numbers nor that of bytes may lose anything.
-        wide = matrix.astype(np.float64) if matrix.dtype != np.float64 else matrix.copy()
-        wide = csr_array(wide)
-        wide.sum_duplicates()
-        with np.errstate(over="ignore"):
-            found = wide.astype(np.float32)
-    bad = ~(found.data >= 0) | np.isinf(found.data)
-    if bad.any():
-        place = int(np.argmax(bad))
-        row, column = np.searchsorted(found.indptr, place, side="right") - 1, found.indices[place]
-        raise ValueError(
-            f"values must be finite and not negative, in 32 bits too: user {users.tolist()[row]!r} and item "
-            f"{items.tolist()[column]!r} have {found.data[place]:g}; for returns, see from_frame"
-        )
-    if not found.data.all():
-        found = found.copy() if found is matrix else found
-        found.eliminate_zeros()
-    return found
+
+    expected = (len(users), len(items))
+    if issparse(matrix) and matrix.shape != expected:
+        raise ValueError(f"matrix has shape {matrix.shape}, but users and items say {expected}")
+    return summed_pairs(matrix, refuse)
 
 
 def _checked_events(events: pd.DataFrame, matrix: csr_array) -> pd.DataFrame:

@@ -5,13 +5,16 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
+from scipy.sparse import csr_array, issparse
 
 # Raises a ValueError for the first row that a mask marks; each door words it with its own place (file, row).
 Refuse = Callable[[np.ndarray, str], None]
 
 _NO_NUMBERS = {"boolean", "bytes", "complex", "date", "datetime", "datetime64", "interval", "period", "time"}
 _NO_NUMBERS |= {"timedelta", "timedelta64"}
-_ROUNDING = 1e-9  # of a value: what is less of it is left over by rounding, not by a return
+_ROUNDING = 1e-12  # of a value: what is less of it is left over by rounding, not by a return
+# Of a value that is not 0: squares of it, and sums of these, have to stay finite and above 0 in 32 bits.
+SMALLEST, LARGEST = 1e-9, 1e15
 
 
 class Netted(NamedTuple):
@@ -36,13 +39,67 @@ def read_values(column: pd.Series, refuse: Refuse) -> np.ndarray:
     if kind in _NO_NUMBERS:
         words = f"expected numbers, but this column holds {kind} values"
         refuse(np.ones(len(column), bool), words + ("; .astype(int) makes 0 and 1" * (kind == "boolean")))
+    if column.dtype == object:
+        truths = column.map(lambda entry: isinstance(entry, bool | np.bool_)).to_numpy(bool)
+        refuse(truths, "expected a number, and this is a truth value: .astype(int) makes 0 and 1")
     numbers = pd.to_numeric(column, errors="coerce").to_numpy(np.float64, na_value=np.nan)
     refuse(~np.isfinite(numbers), "expected a finite number")
-    with np.errstate(over="ignore", under="ignore"):
-        single = numbers.astype(np.float32)
-    lost = np.isinf(single) | ((single == 0) & (numbers != 0))
-    refuse(lost, "expected a number that 32 bits can hold: 0, or 1e-45 to 3.4e38 in size")
+    size = np.abs(numbers)
+    far = (size > LARGEST) | ((size < SMALLEST) & (numbers != 0))
+    refuse(far, f"expected 0 or a number of {SMALLEST:g} to {LARGEST:g} in size")
     return numbers
+
+
+def summed_pairs(matrix: object, refuse: Callable[[int, int, float], None]) -> csr_array:
+    """Return any sparse matrix as a csr_array of float32: sorted, unique indices, values above 0.
+
+    Parameters
+    ----------
+    matrix : SciPy sparse matrix or array
+        It is not changed. What is stored twice is added up in 64 bits; stored zeros are left out.
+    refuse : function of row, column and value
+        Raises for a value that is negative, not finite or not of `SMALLEST` to `LARGEST`.
+    """
+    if not issparse(matrix) or matrix.ndim != 2:
+        raise ValueError(f"expected a SciPy sparse matrix or array of 2 dimensions, got {_kind(matrix)}")
+    if matrix.dtype.kind not in "biuf":
+        raise ValueError(f"expected a matrix of numbers, got {matrix.dtype}")
+    _check_indices(matrix)
+    found = matrix
+    if not isinstance(matrix, csr_array) or matrix.dtype != np.float32 or not matrix.has_canonical_format:
+        wide = csr_array(matrix.astype(np.float64))
+        wide = wide.copy() if wide.data is getattr(matrix, "data", None) else wide
+        if not wide.has_canonical_format or matrix.format == "coo":
+            wide.sum_duplicates()
+            wide.data[np.abs(wide.data) < SMALLEST * 1e-3] = 0  # what rounding left over
+        with np.errstate(over="ignore"):
+            found = wide.astype(np.float32)
+    bad = ~((found.data == 0) | ((found.data >= SMALLEST) & (found.data <= LARGEST * (1 + 1e-6))))
+    if bad.any():
+        place = int(np.argmax(bad))
+        row = int(np.searchsorted(found.indptr, place, side="right") - 1)
+        refuse(row, int(found.indices[place]), float(found.data[place]))
+    if not found.data.all():
+        found = found.copy() if found is matrix else found
+        found.eliminate_zeros()
+    return found
+
+
+def _check_indices(matrix: object) -> None:
+    """Refuse a matrix that would make compiled code read or write beyond its arrays."""
+    if matrix.format not in ("csr", "csc"):
+        return
+    _, width = matrix.shape if matrix.format == "csr" else matrix.shape[::-1]
+    indices, ends = matrix.indices, matrix.indptr
+    if ends[0] != 0 or ends[-1] > len(indices) or (np.diff(ends) < 0).any():
+        raise ValueError("the sparse matrix is damaged: its indptr does not rise from 0 to its stored values")
+    if len(indices) and (indices.min() < 0 or indices.max() >= width):
+        outside = indices[(indices < 0) | (indices >= width)][0]
+        raise ValueError(f"the sparse matrix is damaged: it has an index {outside}, outside 0 … {width - 1}")
+
+
+def _kind(matrix: object) -> str:
+    return f"{type(matrix).__name__} of shape {np.shape(matrix)}"
 
 
 def plain_column(column: pd.Series) -> pd.Series:

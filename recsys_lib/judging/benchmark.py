@@ -148,19 +148,27 @@ def _open_file(
         data = load_interactions(path, user, item, value, **form)
         frame, names = data.to_frame(), ("user", "item", "value")
         parts, how = split_random(frame, HELD_OUT, 0), f"a random {HELD_OUT:.0%} of the pairs"
-        advice = "users need two different items or more for one to be found"
+        advice = "users with two different items or more, so that one can be held out"
     else:
         frame = read_interactions(path, user, item, value, time, **form)
         names = (str(user), str(item), value if value is None else str(value), str(time))
         cut = _last_fifth(frame if value is None else frame[frame[names[2]] > 0], names[3], path)
         parts, how = split_by_time(frame, names[3], cut), f"the rows from {cut} on"
-        advice = "leave the time out, for a random split, or give a longer period"
+        advice = "a longer period"
+        if frame.drop_duplicates(list(names[:2])).duplicated(names[0]).any():
+            advice += "; or leave the time out, for a random split"
     split = to_matrices(parts, *names)
+    if not split.train.matrix.nnz:
+        raise ValueError(
+            f"{path}: of {len(frame):,} rows, all that come before those held out ({how}) were taken back by "
+            "returns: there is nothing to learn from"
+        )
     if not split.test.matrix.nnz:
         raise ValueError(
             f"{path}: nothing can be judged. Held out are {how}, of {len(frame):,} rows, "
             f"{frame[names[0]].nunique():,} users and {frame[names[1]].nunique():,} items; none of them is "
-            f"of a user and an item that the other rows know. What would help: {advice}"
+            "an interaction (a value above 0 that no return took back) of a user and an item that the other "
+            f"rows know. What would help: {advice}"
         )
     tasks, unjudged = _tasks("own_data", split)
     return Benchmark("own_data", split, tasks, split.train.items.astype(str).to_numpy(), unjudged)

@@ -9,6 +9,7 @@ import torch
 from scipy.sparse import csr_array, issparse
 
 from recsys_lib.data import Interactions
+from recsys_lib.data.values import LARGEST, SMALLEST, summed_pairs
 from recsys_lib.scoring.checks import check_count
 
 __all__ = [
@@ -24,20 +25,17 @@ __all__ = [
 ]
 
 
-_LARGEST = 1e15  # of a value: squares and their sums have to stay finite in 32 bits
-
-
 def check_interactions(train: Interactions, name: str = "train") -> None:
     """Refuse what nothing can be learnt from, and values that no model can calculate with."""
     if not isinstance(train, Interactions):
         raise ValueError(f"{name} must be Interactions (see recsys_lib.data), got {type(train).__name__}")
     if train.matrix.nnz == 0:
         raise ValueError(f"no interaction to learn from: the matrix of shape {train.matrix.shape} is empty")
-    bad = ~((train.matrix.data > 0) & (train.matrix.data <= _LARGEST))
+    bad = ~((train.matrix.data > 0) & (train.matrix.data <= LARGEST))
     if bad.any():
         user, item = _first_place(train.matrix, bad)
         raise ValueError(
-            f"values must be above 0 and at most {_LARGEST:g}; user {train.users.tolist()[user]!r} and "
+            f"values must be above 0 and at most {LARGEST:g}; user {train.users.tolist()[user]!r} and "
             f"item {train.items.tolist()[item]!r} have {train.matrix[user, item]:g}"
         )
 
@@ -103,24 +101,19 @@ def check_k(k: int, n_items: int) -> None:
 
 def check_histories(histories: object, n_items: int) -> csr_array:
     """Return histories, one column per item, as float32."""
+
+    def refuse(row: int, column: int, value: float) -> None:
+        raise ValueError(
+            f"histories must be finite, not negative, and 0 or {SMALLEST:g} to {LARGEST:g}; "
+            f"row {row} and item {column} have {value:g}"
+        )
+
     if not issparse(histories) or histories.ndim != 2 or histories.shape[1] != n_items:
         raise ValueError(
             f"histories must be sparse with one column for each of {n_items} items, "
             f"got {type(histories).__name__} of shape {np.shape(histories)}"
         )
-    checked = csr_array(histories, dtype=np.float32)
-    if not (checked.has_canonical_format and checked.data.all()):  # the caller's matrix stays as it is
-        checked = checked.copy()
-        checked.sum_duplicates()
-        checked.eliminate_zeros()  # of an item with 0, nothing happened
-    bad = ~((checked.data >= 0) & (checked.data <= _LARGEST))
-    if bad.any():
-        row, column = _first_place(checked, bad)
-        raise ValueError(
-            f"histories must be finite, not negative and at most {_LARGEST:g}; "
-            f"row {row} and item {column} have {checked[row, column]:g}"
-        )
-    return checked
+    return summed_pairs(histories, refuse)
 
 
 def check_item_features(features: object, n_items: int) -> csr_array | np.ndarray:

@@ -25,7 +25,7 @@ class Netted(NamedTuple):
 
 
 def read_values(column: pd.Series, refuse: Refuse) -> np.ndarray:
-    """Return a column of numbers as float64, each of them finite, in 32 bits too.
+    """Return a column of numbers as float64, each of them finite, 0 or of a size that models can use.
 
     Parameters
     ----------

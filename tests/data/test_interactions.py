@@ -169,7 +169,7 @@ def test_every_kind_of_sparse_matrix_means_the_same(kind):
 
 
 def test_a_dense_matrix_is_refused():
-    with pytest.raises(ValueError, match="SciPy sparse matrix or array, got ndarray"):
+    with pytest.raises(ValueError, match="SciPy sparse matrix or array of 2 dimensions, got ndarray"):
         Interactions(np.eye(2), pd.RangeIndex(2), pd.RangeIndex(2))
 
 

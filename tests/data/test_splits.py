@@ -245,3 +245,25 @@ def test_rare_items_are_counted_by_different_users():
     split = to_matrices(Parts(train, train), "user", "item", min_users_per_item=2)
     assert split.train.items.tolist() == [6]
     assert split.train.users.tolist() == [2, 3]
+
+
+def test_a_return_before_the_purchase_leaves_an_item_its_users():
+    frame = pd.DataFrame(
+        [
+            ("a", "x", -1, "2020-01-01"),
+            ("a", "x", 1, "2020-01-02"),
+            ("b", "x", 1, "2020-01-02"),
+            ("a", "y", 1, "2020-01-03"),
+        ],
+        columns=["user", "item", "value", "time"],
+    )
+    with pytest.warns(UserWarning, match="returns"):
+        split = to_matrices(Parts(frame, frame), "user", "item", "value", "time", min_users_per_item=2)
+    assert list(split.train.items) == ["x"]
+
+
+@pytest.mark.parametrize("cut", ["2020-01", "2020-01-03x", "2020-13-01", (2020, 1), b"2020"])
+def test_a_cut_that_is_no_moment_is_refused_in_words(cut):
+    frame = pd.DataFrame({"time": pd.to_datetime(["2020-01-01", "2020-02-01"])})
+    with pytest.raises(ValueError, match="cut must be a time"):
+        split_by_time(frame, "time", cut)

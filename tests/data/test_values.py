@@ -10,7 +10,7 @@ import pytest
 import scipy.sparse
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.sparse import coo_array, csr_array
+from scipy.sparse import coo_array, csc_array, csr_array
 
 from recsys_lib.data import Interactions, Parts, Split, discovery, to_matrices
 
@@ -167,8 +167,8 @@ BAD_VALUES = {
     "missing": ([1, None], "row 1 .* expected a finite number"),
     "infinite": ([1, np.inf], "row 1 .* expected a finite number"),
     "a word": (["1", "many"], "row 1 .*'many': expected a finite number"),
-    "too large": ([1, 1e39], "row 1 .*32 bits"),
-    "too small": ([1e-60, 1], "row 0 .*32 bits"),
+    "too large": ([1, 1e39], "row 1 .*expected 0 or a number"),
+    "too small": ([1e-60, 1], "row 0 .*expected 0 or a number"),
     "booleans": ([True, False], r"row 0 .*boolean values; \.astype\(int\) makes 0 and 1"),
     "times": (pd.to_datetime(["2023-01-01"] * 2), "row 0 .*datetime64 values"),
     "dates": ([dt.date(2023, 1, 1)] * 2, "row 0 .*date values"),
@@ -195,9 +195,9 @@ def test_numbers_of_other_types_are_numbers(values):
     assert Interactions.from_frame(frame, "u", "i", "v").matrix.data.tolist() == [1, 2.5]
 
 
-def test_a_sum_beyond_32_bits_is_refused_by_its_ids():
-    frame = pd.DataFrame({"u": ["a", "a", "b"], "i": ["x", "x", "y"], "v": [3e38, 3e38, 1]})
-    with pytest.raises(ValueError, match="user 'a' and item 'x' have inf"):
+def test_a_sum_too_large_for_models_is_refused_by_its_ids():
+    frame = pd.DataFrame({"u": ["a", "a", "b"], "i": ["x", "x", "y"], "v": [9e14, 9e14, 1]})
+    with pytest.raises(ValueError, match=r"user 'a' and item 'x' have 1.8e\+15"):
         Interactions.from_frame(frame, "u", "i", "v")
 
 
@@ -275,10 +275,52 @@ def test_what_is_no_matrix_of_numbers_is_refused():
         csr_array(([1], [0], [0, 1]), shape=(1, 2)),
         coo_array(np.ones(1)),
     ):
-        with pytest.raises(ValueError, match=r"matrix (must hold numbers|has shape)"):
+        with pytest.raises(ValueError, match=r"matrix (of numbers|has shape)"):
             Interactions(matrix, pd.RangeIndex(1), pd.RangeIndex(1))
     with pytest.raises(ValueError, match="users has no id at position 1"):
         Interactions(csr_array((2, 1)), pd.Index(["a", None]), ["x"])
+
+
+@pytest.mark.parametrize("kind", [csr_array, csc_array])
+@pytest.mark.parametrize("index", [-1, 7])
+def test_a_matrix_with_an_index_outside_is_refused(kind, index):
+    matrix = kind((np.ones(3, np.float32), [0, 1, 1], [0, 2, 3]), shape=(2, 2))
+    matrix.indices[1] = index
+    with pytest.raises(ValueError, match=f"damaged: it has an index {index}, outside 0 … 1"):
+        Interactions(matrix, ["a", "b"], ["x", "y"])
+
+
+def test_a_matrix_whose_rows_do_not_follow_each_other_is_refused():
+    matrix = csr_array((np.ones(3, np.float32), [0, 1, 1], [0, 2, 3]), shape=(2, 2))
+    matrix.indptr[1] = 4
+    with pytest.raises(ValueError, match="damaged: its indptr"):
+        Interactions(matrix, ["a", "b"], ["x", "y"])
+
+
+def test_what_rounding_leaves_of_a_sum_is_nothing():
+    for values in ([0.1, 0.2, -0.3], [0.3, -0.1, -0.2]):
+        matrix = coo_array((values, ([0, 0, 0], [0, 0, 0])), shape=(1, 1))
+        assert Interactions(matrix, ["a"], ["x"]).matrix.nnz == 0
+
+
+@pytest.mark.parametrize("value", [1e-12, 1e16, np.inf, np.nan, -1])
+def test_a_matrix_with_a_value_that_no_model_can_use_is_refused(value):
+    with pytest.raises(ValueError, match="user 'b' and item 'x' have"):
+        Interactions(csr_array(np.array([[1.0], [value]])), ["a", "b"], ["x"])
+
+
+def test_truth_among_numbers_is_no_value():
+    frame = pd.DataFrame({"u": ["a", "b"], "i": ["x", "y"], "v": pd.Series([1, True], dtype=object)})
+    with pytest.raises(ValueError, match=r"column 'v': row 1 \(from 0\) is True: .*truth value"):
+        Interactions.from_frame(frame, "u", "i", "v")
+
+
+def test_a_large_return_leaves_the_last_one():
+    frame = pd.DataFrame(
+        {"u": ["a", "a", "b"], "i": ["x", "x", "y"], "v": [2_000_000_000, -1_999_999_999, 1]}
+    )
+    with pytest.warns(UserWarning, match="returns"):
+        assert Interactions.from_frame(frame, "u", "i", "v").matrix.data.tolist() == [1, 1]
 
 
 @pytest.fixture

@@ -9,12 +9,12 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from recsys_lib.data.ids import check_ids
 from recsys_lib.data.interactions import Interactions
 from recsys_lib.data.tables import file_path, read_columns
 from recsys_lib.data.times import as_datetimes
 from recsys_lib.data.values import read_values
 
-_MISSING = ("", "NA", "N/A", "#N/A", "<NA>", "NaN", "nan", "null", "NULL", "None", "NaT")
 _GIBIBYTE = 1024**3
 
 
@@ -152,42 +152,20 @@ def _ids(column: pa.ChunkedArray, path: Path, name: str) -> pd.Series:
         raise ValueError(f"{path}, column {name!r} holds {kind}; expected text or whole numbers as ids{way}")
     refuse(_mask(pc.is_null(column)), "expected an id")
     if pa.types.is_string(kind):
-        distinct = pc.unique(column)
-        missing = pc.is_in(pc.utf8_trim_whitespace(distinct), pa.array(_MISSING))
-        if pc.any(missing).as_py():
-            bad = _mask(pc.is_in(column, distinct.filter(missing)))
-            refuse(bad, "expected an id, and this reads as a missing one: rename it if it is one")
-        blanks = pc.match_substring_regex(distinct, r'^\s+"')
-        if pc.any(blanks).as_py():  # readers differ in whether such quotes belong to the id
-            bad = _mask(pc.is_in(column, distinct.filter(blanks)))
-            refuse(bad, "expected no blank before the quote of a cell")
-        _check_twins(distinct, path, name)
+        # Readers differ in whether such quotes belong to the id.
+        refuse(
+            _mask(pc.match_substring_regex(column, r'^\s+"')), "expected no blank before the quote of a cell"
+        )
+        text = column.to_pandas()
+        check_ids(text, refuse)
         # "007" must stay text: as a number it would meet "7".
-        whole = pc.match_substring_regex(distinct, r"^(0|-?[1-9][0-9]{0,18})$")
+        whole = pc.match_substring_regex(pc.unique(column), r"^(0|-?[1-9][0-9]{0,18})$")
         if not pc.all(whole).as_py():
-            return column.to_pandas()
+            return text
     try:
         return column.cast(pa.int64()).to_pandas()
     except pa.ArrowInvalid:  # more than 64 bits can count
         return column.cast(pa.string()).to_pandas()
-
-
-def _check_twins(distinct: pa.Array, path: Path, name: str) -> None:
-    """Refuse ids that are one id, written in two ways."""
-    for change, what in (
-        (pc.utf8_trim_whitespace, "by spaces around them: strip them"),
-        (
-            lambda ids: pc.replace_substring_regex(ids, r"^(-?[0-9]+)\.0+$", r"\1"),
-            "by a .0: write them in one way",
-        ),
-    ):
-        written = change(distinct)
-        changed = pc.not_equal(written, distinct)
-        if not pc.any(changed).as_py() or len(pc.unique(written)) == len(distinct):
-            continue
-        twins = pd.Series(distinct.to_pylist()).groupby(written.to_pylist()).agg(list)
-        first, second, *_ = next(twin for twin in twins if len(twin) > 1)
-        raise ValueError(f"{path}, column {name!r}: the ids {first!r} and {second!r} differ only {what}")
 
 
 def _values(column: pa.ChunkedArray, path: Path, name: str, decimal: str) -> pd.Series:

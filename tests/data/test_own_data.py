@@ -131,11 +131,17 @@ COLUMNS = {
     "null": ("user,item\na,x\nb,null\n", "'item', data row 2: 'null'"),
     "nan": ("user,item\na,x\nb,nan\n", "'item', data row 2: 'nan'"),
     "blank": ("user,item\na,x\n  ,y\n", "'user', data row 2: '  '"),
-    "two ways": ("user,item\n1,x\n2,y\n1.0,y\n", "'user': the ids '1' and '1.0' differ only by a .0"),
-    "spaces": ("user,item\na,x\n a,y\nb,y\n", "'user': the ids 'a' and ' a' differ only by spaces"),
+    "two ways": (
+        "user,item\n1,x\n2,y\n1.0,y\n",
+        "'user', data row 3: '1.0'; the ids '1' and '1.0' differ only by a .0",
+    ),
+    "spaces": (
+        "user,item\na,x\n a,y\nb,y\n",
+        "'user', data row 2: ' a'; the ids 'a' and ' a' differ only by spaces",
+    ),
     "no-break space": (
         "user,item\na,x\nb,x\u00a0\n",
-        r"'item': the ids 'x' and 'x\\xa0' differ only by spaces",
+        r"'item', data row 2: .*the ids 'x' and 'x\\xa0' differ only by spaces",
     ),
     "blank before quote": ('user,item\n"a", "x"\nb,y\n', "'item', data row 1: .*no blank before the quote"),
     "decimal comma": (

@@ -11,30 +11,37 @@ from recsys_lib.data.values import Refuse, plain_column
 
 EXPECTED = "expected a time as 2017-12-31, 2017-12-31T18:30:00 or seconds since 1970"
 
-_SECONDS = (1e8, 4.1e9)  # 1973 to 2099: outside of it, a number counts something else
+_SECONDS = (1e8, 1_893_455_999)  # 1973 to 2029: outside of it, a number counts something else
 _YEARS = ("1900-01-01", "2100-01-01")
 _DAY = r"\s*\d{4}-\d{1,2}-\d{1,2}"
 _CLOCK = r"[T ]\d{1,2}(?::\d{2}(?::\d{2}(?:\.\d+)?)?)?"
-_ZONE = r"\s*(?:Z|UTC|[+-]\d{2}(?::?\d{2})?)"
+_ZONE = r"\s*(?:Z|UTC|GMT|[+-]\d{2}(?::?\d{2})?)"
 _NUMBERS = ("integer", "floating", "mixed-integer-float", "decimal")
 _DATES = ("date", "datetime", "datetime64")
 
-# What numbers that are no seconds may be: lowest, highest, what they look like, and how to convert them.
+# What numbers that are no seconds may be: lowest, highest, what they look like, and how to convert them, by
+# a format of digits or else by a line of pandas. Units lie between 1990 and 2029 (nanoseconds from August
+# 1990 on, where .NET's ticks of today are past): ticks and other counts must not be taken for them.
 _GUESSES = (
-    (1900, 2100, "years", "pd.to_datetime({}.astype(str), format='%Y')"),
+    (1900, 2100, "years", "%Y"),
     (30_000, 80_000, "days since 1900 (Excel)", "pd.to_datetime({}, unit='D', origin='1899-12-30')"),
     (0, 30_000, "numbers of days or weeks", "pd.Timestamp('2017-01-01') + pd.to_timedelta({}, unit='D')"),
-    (190_001, 210_012, "YYYYMM", "pd.to_datetime({}.astype(str), format='%Y%m')"),
-    (19_000_101, 21_001_231, "YYYYMMDD", "pd.to_datetime({}.astype(str), format='%Y%m%d')"),
-    (190_001_010_000, 210_012_312_359, "YYYYMMDDhhmm", "pd.to_datetime({}.astype(str), format='%Y%m%d%H%M')"),
-    (19_000_101_000_000, 21_001_231_235_959, "YYYYMMDDhhmmss", "pd.to_datetime({}.astype(str))"),
-    (1e11, 4.1e12, "milliseconds", "pd.to_datetime({}, unit='ms')"),
-    (1e14, 4.1e15, "microseconds", "pd.to_datetime({}, unit='us')"),
-    (1e17, 4.1e18, "nanoseconds", "pd.to_datetime({}, unit='ns')"),
+    (190_001, 210_012, "YYYYMM", "%Y%m"),
+    (19_000_101, 21_001_231, "YYYYMMDD", "%Y%m%d"),
+    (1_900_010_100, 2_100_123_123, "YYYYMMDDhh", "%Y%m%d%H"),
+    (1_900_000_000, 9_912_312_359, "YYMMDDhhmm", "%y%m%d%H%M"),
+    (190_001_010_000, 210_012_312_359, "YYYYMMDDhhmm", "%Y%m%d%H%M"),
+    (19_000_101_000_000, 21_001_231_235_959, "YYYYMMDDhhmmss", "%Y%m%d%H%M%S"),
+    (6.3e11, 1.9e12, "milliseconds", "pd.to_datetime({}, unit='ms')"),
+    (6.3e14, 1.9e15, "microseconds", "pd.to_datetime({}, unit='us')"),
+    (6.5e17, 1.9e18, "nanoseconds", "pd.to_datetime({}, unit='ns')"),
 )
 _SHAPES = (
     (_DAY + r" .*[ap]m\s*", "convert it: pd.to_datetime({}, format='%Y-%m-%d %I:%M:%S %p')"),
-    (_DAY + r"(?:[T ].*)?", "there is no such day, hour or zone"),
+    (_DAY + f"(?:{_CLOCK}(?:{_ZONE})?)?" + r"\s*", "there is no such day, hour or zone"),
+    (_DAY + _ZONE + r"\s*", "a zone needs an hour: write 2020-01-01T00:00:00Z"),
+    (_DAY + _CLOCK + r"\s*[A-Za-z]+(?:/\w+)*\s*", "a zone is written Z, UTC, GMT or as +01:00"),
+    (r"\s*\d{8}[T ]\d{2}.*", "write 2020-01-01T00:00:00"),
     (r"\s*\d{4}/\d{1,2}/\d{1,2}.*", "convert it: pd.to_datetime({}, format='%Y/%m/%d')"),
     (
         r"\s*\d{1,2}([./-])\d{1,2}\1\d{2,4}.*",
@@ -50,11 +57,11 @@ def read_times(column: pd.Series, refuse: Refuse) -> pd.Series:
     Parameters
     ----------
     column : pandas.Series
-        Datetimes with or without a zone, dates, ISO 8601 text, or seconds since 1970 between 1973 and 2099.
+        Datetimes with or without a zone, dates, ISO 8601 text, or seconds since 1970 between 1973 and 2029.
     refuse : function
         See `Refuse`.
     """
-    column = plain_column(column)
+    column = plain_column(_of_numpy(column))
     refuse(column.isna().to_numpy(), EXPECTED)
     if column.empty:
         return column if pd.api.types.is_numeric_dtype(column) else column.astype("datetime64[ns]")
@@ -78,18 +85,27 @@ def as_datetimes(column: pd.Series, refuse: Refuse) -> pd.Series:
     return pd.to_datetime(times, unit="s") if pd.api.types.is_numeric_dtype(times) else times
 
 
+def _of_numpy(column: pd.Series) -> pd.Series:
+    """Return a column that Arrow holds as the same without Arrow; any other as it is."""
+    if not isinstance(column.dtype, pd.ArrowDtype | pd.StringDtype):
+        return column
+    return pa.array(column, from_pandas=True).to_pandas().set_axis(column.index).rename(column.name)
+
+
 def _from_text(column: pd.Series, refuse: Refuse) -> pd.Series:
     # Dates are no numbers: that the first rows are none saves a slow look at all of them.
-    if pd.to_numeric(column.head(100), errors="coerce").notna().all():
+    if pd.to_numeric(column.head(100), errors="coerce").notna().mean() > 0.5:
         seconds = pd.to_numeric(column, errors="coerce")
-        if seconds.notna().all():
+        words = seconds.isna()
+        if words.mean() < 0.5:
+            refuse(words.to_numpy(), f"{EXPECTED}; most of this column are numbers")
             return _seconds(seconds, refuse)
-    text = pa.array(column, pa.string(), from_pandas=True)
+    text = pc.utf8_trim_whitespace(pa.array(column, pa.string(), from_pandas=True))
     # pandas alone would take "now", "2017" and other things for moments, and a time without zone for UTC.
     formed = _matches(text, f"^{_DAY}(?:{_CLOCK})?\\s*$")
     zoned = np.zeros_like(formed) if formed.all() else _matches(text, f"^{_DAY}{_CLOCK}{_ZONE}\\s*$")
     if zoned.any():
-        text = pc.replace_substring_regex(text, r"\s*UTC\s*$", "Z")
+        text = pc.replace_substring_regex(text, r"\s*(?:UTC|GMT)$", "Z")
     stamps = pd.Series(text.to_pandas().to_numpy(), column.index).where(formed | zoned)
     times = pd.to_datetime(stamps, format="ISO8601", errors="coerce", utc=True)
     bad = times.isna().to_numpy()
@@ -110,11 +126,22 @@ def _seconds(numbers: pd.Series, refuse: Refuse) -> pd.Series:
     bad = ~numbers.between(*_SECONDS).to_numpy(bool)
     if bad.any():
         found = float(numbers.iloc[int(np.argmax(bad))])
-        guesses = (guess[2:] for guess in _GUESSES if guess[0] <= found <= guess[1])
-        looks, way = next(guesses, ("something else", ""))
-        way = way.format(f"frame[{numbers.name!r}]")
-        refuse(bad, f"{EXPECTED} (1973 to 2099); these look like {looks}{': ' * bool(way)}{way}")
+        looks, way = _guess(found, f"frame[{numbers.name!r}]")
+        refuse(bad, f"{EXPECTED} (1973 to 2029); these look like {looks}{': ' * bool(way)}{way}")
     return numbers
+
+
+def _guess(found: float, column: str) -> tuple[str, str]:
+    """Return what a number looks like that is no second, and the line that converts its column."""
+    for low, high, looks, way in _GUESSES:
+        if not low <= found <= high:
+            continue
+        if not way.startswith("%"):
+            return looks, way.format(column)
+        digits = str(int(found)) if found == int(found) else ""
+        if pd.notna(pd.to_datetime(digits, format=way, errors="coerce")):
+            return looks, f"pd.to_datetime({column}.astype(str), format='{way}')"
+    return "something else", ""
 
 
 def _plausible(times: pd.Series, refuse: Refuse) -> pd.Series:

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 from scipy.sparse import coo_array, csr_array, issparse
 
+from recsys_lib.data.ids import check_ids
 from recsys_lib.data.times import read_times
 from recsys_lib.data.values import LARGEST, SMALLEST, net_values, plain_column, read_values, summed_pairs
 
@@ -294,6 +295,7 @@ def _codes(ids: pd.Series, known: pd.Index | None) -> tuple[np.ndarray, pd.Index
     if kind.startswith("mixed"):
         raise ValueError(f"column {ids.name!r} holds ids of several types ({kind}), such as 1 and '1'")
     if known is None:
+        check_ids(ids, partial(check_rows, ids))
         codes, found = pd.factorize(ids, sort=True)
         return codes.astype(np.int32), pd.Index(found, name=ids.name)
     if len(ids) and len(known) and kind != known.inferred_type:

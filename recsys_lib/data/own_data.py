@@ -1,5 +1,6 @@
 """Your data: interactions from a CSV or Parquet file, checked before anything is computed from them."""
 
+import re
 import warnings
 from functools import partial
 from pathlib import Path
@@ -114,6 +115,7 @@ def read_interactions(
     table = read_columns(path, names, delimiter, max_bytes)
     if table.num_rows == 0:
         raise ValueError(f"{path} has a header but no rows; expected one interaction per row")
+    _check_rows(_plain(table[user]), _plain(table[item]), path, user, item)
     columns = {name: _ids(_plain(table[name]), path, name) for name in (user, item)}
     if value is not None:
         columns[value] = _values(_plain(table[value]), path, value, decimal)
@@ -125,13 +127,13 @@ def read_interactions(
 
 
 def _plain(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Return dictionaries, the other kinds of text and decimals as what they hold."""
+    """Return dictionaries and the other kinds of text as what they hold."""
     kind = column.type
     if pa.types.is_dictionary(kind):
         column = column.cast(kind.value_type)
     if pa.types.is_large_string(column.type) or pa.types.is_string_view(column.type):
         column = column.cast(pa.string())
-    return column.cast(pa.float64()) if pa.types.is_decimal(column.type) else column
+    return column
 
 
 def _refuse(column: pa.ChunkedArray, path: Path, name: str, bad: np.ndarray, expected: str) -> None:
@@ -140,15 +142,29 @@ def _refuse(column: pa.ChunkedArray, path: Path, name: str, bad: np.ndarray, exp
         row = int(np.argmax(bad))
         found = column[row].as_py()
         shown = "empty" if found is None or found == "" else repr(found)
-        if isinstance(found, str) and "," in found and "finite number" in expected:
-            expected += "; if that is a decimal comma, say decimal=','"
         raise ValueError(f"{path}, column {name!r}, data row {row + 1}: {shown}; {expected}")
+
+
+def _check_rows(users: pa.ChunkedArray, items: pa.ChunkedArray, path: Path, user: str, item: str) -> None:
+    """Refuse rows that are none: a header between the rows of joined files, a rule of a printed table."""
+    if not (pa.types.is_string(users.type) and pa.types.is_string(items.type)):
+        return
+    for what, signs in (
+        ("repeats the header (of a second file?)", [re.escape(user.strip()), re.escape(item.strip())]),
+        ("is a line that was drawn", ["[-=:+_]+"] * 2),
+    ):
+        hits = [
+            pc.match_substring_regex(column, rf"^\s*{sign}\s*$").fill_null(False)
+            for column, sign in zip((users, items), signs, strict=True)
+        ]
+        _refuse(users, path, user, _mask(pc.and_(*hits)), f"expected an id, but this row {what}: remove it")
 
 
 def _ids(column: pa.ChunkedArray, path: Path, name: str) -> pd.Series:
     kind, refuse = column.type, partial(_refuse, column, path, name)
     if not (pa.types.is_integer(kind) or pa.types.is_string(kind) or pa.types.is_null(kind)):
-        way = f"; if they are whole, write frame[{name!r}].astype('int64')" * pa.types.is_floating(kind)
+        way = f"; if they are whole, write frame[{name!r}].astype('int64')"
+        way *= pa.types.is_floating(kind) or pa.types.is_decimal(kind)
         raise ValueError(f"{path}, column {name!r} holds {kind}; expected text or whole numbers as ids{way}")
     refuse(_mask(pc.is_null(column)), "expected an id")
     if pa.types.is_string(kind):
@@ -177,7 +193,25 @@ def _values(column: pa.ChunkedArray, path: Path, name: str, decimal: str) -> pd.
             column, path, name, _mask(pointed), "expected a finite number with a decimal comma and no point"
         )
         numbers = pc.replace_substring(column, ",", ".")
-    return pd.Series(read_values(numbers.to_pandas(), partial(_refuse, column, path, name)))
+
+    def refuse(bad: np.ndarray, expected: str) -> None:
+        found = column[int(np.argmax(bad))].as_py()
+        if isinstance(found, str) and decimal == "." and "finite number" in expected:
+            expected += _comma_hint(found)
+        _refuse(column, path, name, bad, expected)
+
+    if pa.types.is_decimal(column.type):
+        numbers = column.cast(pa.float64())
+    return pd.Series(read_values(numbers.to_pandas(), refuse))
+
+
+def _comma_hint(found: str) -> str:
+    thousands = re.fullmatch(r"\s*[-+]?\d{1,3}((?:,\d{3})+)(\.\d*)?\s*", found)
+    if thousands is None:
+        return "; if that is a decimal comma, say decimal=','" if found.count(",") == 1 else ""
+    if len(thousands[1]) > 4 or thousands[2]:
+        return "; if the commas stand between thousands, remove them"
+    return "; if the comma stands between thousands, remove it; if it is a decimal comma, say decimal=','"
 
 
 def _times(column: pa.ChunkedArray, path: Path, name: str) -> pd.Series:

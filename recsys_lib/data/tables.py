@@ -21,6 +21,15 @@ _SNIFFED_BYTES = 1_000_000
 _GIBIBYTE = 1024**3
 _ROWS = 100_000  # of a file with quotes, turned into columns at a time
 
+# How files begin that are often taken for CSV.
+_KINDS = {
+    rb"(?s)PK\x03\x04.{,2000}?(?:\[Content_Types\]|xl/|vnd\.oasis)|\xd0\xcf\x11\xe0": "it is a workbook, as "
+    "of Excel: save it as CSV in UTF-8",
+    rb"PK\x03\x04|\x1f\x8b|BZh[1-9]1AY|\xfd7zXZ|7z\xbc\xaf|\(\xb5/\xfd": "it is compressed: unpack it",
+    rb"ARROW1\0|FEA1|ORC[\0-\x1f]": "it is a Feather, Arrow or ORC file: save it as Parquet",
+    rb"SQLite format 3\0": "it is an SQLite database: export the table as CSV",
+}
+
 
 def file_path(path: object) -> Path:
     """Return the absolute path of a file that is there, `~` expanded.
@@ -34,6 +43,8 @@ def file_path(path: object) -> Path:
     """
     if not isinstance(path, str | os.PathLike):
         raise ValueError(f"expected the path of a CSV or Parquet file, got {path!r}")
+    if re.match(r"[A-Za-z][\w+.-]+:/", str(path)):  # two letters at least: C:/ is a folder
+        raise ValueError(f"{path} is an address; expected the path of a file: download it first")
     found = Path(os.path.abspath(os.path.expanduser(path)))
     if found.is_dir():
         raise ValueError(f"{found} is a folder; expected a CSV or Parquet file")
@@ -57,10 +68,10 @@ def read_columns(path: Path, names: list[str], delimiter: str | None, max_bytes:
         Larger files are refused.
     """
     size = path.stat().st_size
-    if size == 0:
-        raise ValueError(f"{path} is empty; expected a header line and one interaction per row")
     with path.open("rb") as file:
         head = file.read(_SNIFFED_BYTES)
+    if not head.removeprefix(b"\xef\xbb\xbf").strip():
+        raise ValueError(f"{path} is empty; expected a header line and one interaction per row")
     is_parquet = head.startswith(b"PAR1")
     if not is_parquet:
         _check_is_text(path, head)
@@ -91,9 +102,11 @@ def _check_delimiter(path: Path, delimiter: str | None) -> str:
 def _check_is_text(path: Path, head: bytes) -> None:
     # Judged by the first megabyte, so that a huge file which is no CSV costs nothing.
     cut = len(head) == _SNIFFED_BYTES
-    problem = None
+    problem = next((words for magic, words in _KINDS.items() if re.match(magic, head)), None)
     start = head[:400]
-    if head.startswith((b"\xff\xfe", b"\xfe\xff")) or 0.25 < start.count(0) / len(start) < 0.75:
+    if problem:
+        pass
+    elif head.startswith((b"\xff\xfe", b"\xfe\xff")) or 0.25 < start.count(0) / len(start) < 0.75:
         problem = "it looks like UTF-16: save it again as UTF-8"
     elif b"\0" in head:
         problem = f"byte {head.index(0)} is zero"
@@ -219,7 +232,7 @@ def _check_lines(lines: list[str], last: int, width: int, places: list[int], del
 
     def is_like_a_row(line: str) -> bool:
         cells = line.split(delimiter)
-        return len(cells) >= width and all(cells[place][:1].strip() for place in places)
+        return len(cells) >= width and all(cells[place].strip() for place in places)
 
     if is_like_a_row(lines[0]) and any(map(is_like_a_row, lines[1:])):
         raise ValueError(
@@ -237,6 +250,8 @@ def _check_columns(path: Path, names: list[str], found: list[str], delimiter: st
                 else []
             )
             hint = f"; is the delimiter {other[0]!r} and not {delimiter!r}?" if other and delimiter else ""
+            if delimiter and found and found[0].lower().startswith("sep="):
+                hint = "; its first line is Excel's sep= and no header: remove that line"
             raise ValueError(f"{path} has no column {name!r}; it has {found}{hint}")
         if found.count(name) > 1:
             raise ValueError(

@@ -1,5 +1,6 @@
 import datetime as dt
 from decimal import Decimal
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -156,6 +157,16 @@ COLUMNS = {
         "user,item,stars\na,x,1\nb,y,1e-60\n",
         "'stars', data row 2: '1e-60'; expected 0 or",
     ),
+    "thousands or decimal": (
+        'user,item,stars\na,x,1\nb,y,"1,234"\n',
+        "'1,234'; .*between thousands, remove it; if it is a decimal comma, say",
+    ),
+    "thousands": ('user,item,stars\na,x,1\nb,y,"1,234,567"\n', "'1,234,567'; .*thousands, remove them$"),
+    "thousands and a point": ('user,item,stars\na,x,1\nb,y,"1,234.5"\n', "thousands, remove them$"),
+    "header again": ("user,item\na,x\nb,y\nuser,item\nc,z\n", "data row 3: 'user'; .*repeats the header"),
+    "header again, numbers": ("user,item\n1,2\n user ,item\n2,2\n", "data row 2: .*repeats the header"),
+    "a rule": ("user,item\n----,----\na,x\nb,y\n", "data row 1: '----'; .*a line that was drawn"),
+    "a rule of markdown": ("user,item\n:--,--:\na,x\nb,y\n", "data row 1: ':--'; .*a line that was drawn"),
     "hexadecimal": ("user,item,stars\na,x,1\nb,y,0x10\n", "data row 2: '0x10'; expected a finite number"),
     "all 0": ("user,item,stars\na,x,0\nb,y,-1\n", "'stars': none of 2 values is above 0"),
     "one user left": ("user,item,stars\na,x,1\nb,y,0\n", "'user': all interactions are of the user 'a'"),
@@ -195,6 +206,9 @@ def test_a_decimal_comma_is_read_if_it_is_said(write):
     path = write("user;item;stars\na;x;1.234\nb;y;2\n")  # 1234, or 1 and a quarter?
     with pytest.raises(ValueError, match=r"data row 1: '1\.234'; .*a decimal comma and no point"):
         load_interactions(path, "user", "item", "stars", delimiter=";", decimal=",")
+    path = write("user;item;stars\na;x;1,2,3\nb;y;2\n")
+    with pytest.raises(ValueError, match=r"data row 1: '1,2,3'; expected a finite number$"):
+        load_interactions(path, "user", "item", "stars", delimiter=";", decimal=",")
     with pytest.raises(ValueError, match=r"decimal must be '\.' or ',', got ';'"):
         load_interactions(path, "user", "item", "stars", delimiter=";", decimal=";")
 
@@ -219,6 +233,8 @@ def test_what_values_mean_holds_for_files_too(write):
         (None, "expected the path of a CSV or Parquet file, got None"),
         (5, "expected the path of a CSV or Parquet file, got 5"),
         ("", "is a folder"),
+        ("https://example.org/mine.csv", "is an address; .*download it first"),
+        (Path("s3://bucket/mine.csv"), "is an address; .*download it first"),
         (".", "is a folder; expected a CSV or Parquet file"),
     ],
 )
@@ -268,6 +284,10 @@ PARQUET_IDS = {
     "large numbers": (pa.array([1, 2**64 - 1], pa.uint64()), ["1", str(2**64 - 1)]),
     "numbers as text": (pa.array(["1", "2"]), [1, 2]),
     "fractions": (pa.array([1.0, 2.0]), r"holds double; .*\['user'\]\.astype\('int64'\)"),
+    "decimals": (
+        pa.array([Decimal("1"), Decimal("2")]),
+        r"holds decimal128.*; .*\['user'\]\.astype\('int64'\)",
+    ),
     "missing": (pa.array(["a", None]), "data row 2: empty; expected an id"),
     "nothing": (pa.nulls(2), "data row 1: empty; expected an id"),
     "nested": (pa.array([{"id": 1}] * 2), "holds struct<id: int64>; expected text or whole numbers"),

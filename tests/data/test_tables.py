@@ -1,7 +1,10 @@
 """Files: what is written is read back exactly, or refused; a lost quote never swallows a row."""
 
+import bz2
 import csv
+import gzip
 import io
+import lzma
 import random
 import tempfile
 from pathlib import Path
@@ -137,6 +140,7 @@ LOST = {
     "only before the cell": 'user,item,note\na,x,ok"\nb,"y",ok\n',
     "in the header": '"user,item,note\na,x,ok\nb,y,ok\n',
     "two inside of a cell": 'user,item,note\na,x,"5" and 7" wide"\nb,y,ok\n',
+    "before a cell that begins with a blank": 'user,item,note\na,x,"5 inch\nb, y,6"\nc,z,q\n',
     "inside of a cell": 'user,item,note\na,x,"5" inch"\nb,y,ok\n',
 }
 
@@ -223,7 +227,18 @@ REFUSED = {
     "only a header": (b"user,item", "has a header but no rows"),
     "only a header, quotes": (b'"user","item"', "has a header but no rows"),
     "only blank lines below": (b"user,item\n\n \n", "has a header but no rows"),
-    "only blank lines": (b"\n\n", r"has no column 'user'; it has \[\]"),
+    "only blank lines": (b"\n\n", "is empty"),
+    "only a mark": (b"\xef\xbb\xbf\r\n", "is empty"),
+    "Excel's sep": (b"sep=;\nuser;item\na;x\nb;y\n", "first line is Excel's sep= .*remove that line"),
+    "Excel's sep, comma": (b"sep=,\nuser,item\na,x\nb,y\n", "first line is Excel's sep= "),
+    "gzip": (gzip.compress(b"user,item\na,x\nb,y\n"), "it is compressed: unpack it"),
+    "bzip2": (bz2.compress(b"user,item\na,x\nb,y\n"), "it is compressed: unpack it"),
+    "xz": (lzma.compress(b"user,item\na,x\nb,y\n"), "it is compressed: unpack it"),
+    "zip": (b"PK\x03\x04\x14\0\0\0\x08\0mine.csvPK", "it is compressed: unpack it"),
+    "Excel": (b"PK\x03\x04\x14\0\x06\0\x08\0[Content_Types].xml", "it is a workbook.*save it as CSV"),
+    "old Excel": (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "it is a workbook.*save it as CSV"),
+    "Feather": (b"ARROW1\0\0\xff\xff", "it is a Feather, .*save it as Parquet"),
+    "SQLite": (b"SQLite format 3\0", "SQLite database"),
 }  # fmt: skip
 
 

@@ -147,17 +147,18 @@ def _refuse(column: pa.ChunkedArray, path: Path, name: str, bad: np.ndarray, exp
 
 def _check_rows(users: pa.ChunkedArray, items: pa.ChunkedArray, path: Path, user: str, item: str) -> None:
     """Refuse rows that are none: a header between the rows of joined files, a rule of a printed table."""
-    if not (pa.types.is_string(users.type) and pa.types.is_string(items.type)):
-        return
-    for what, signs in (
-        ("repeats the header (of a second file?)", [re.escape(user.strip()), re.escape(item.strip())]),
-        ("is a line that was drawn", ["[-=:+_]+"] * 2),
-    ):
-        hits = [
-            pc.match_substring_regex(column, rf"^\s*{sign}\s*$").fill_null(False)
-            for column, sign in zip((users, items), signs, strict=True)
-        ]
-        _refuse(users, path, user, _mask(pc.and_(*hits)), f"expected an id, but this row {what}: remove it")
+    header = [re.escape(name.strip()) for name in (user, item)]
+    for what, signs in (("repeats the header", header), ("is a line that was drawn", ["[-=:+_]+"] * 2)):
+        hits = [_matching(*of, rf"^\s*{sign}\s*$") for *of, sign in zip((users, items), signs, strict=True)]
+        _refuse(users, path, user, hits[0] & hits[1], f"expected an id, but this row {what}: remove it")
+
+
+def _matching(column: pa.ChunkedArray, pattern: str) -> np.ndarray:
+    """Return which rows of a column of text match; each spelling is looked at once."""
+    if not pa.types.is_string(column.type):
+        return np.zeros(len(column), bool)
+    distinct = pc.unique(column).drop_null()
+    return _mask(pc.is_in(column, distinct.filter(pc.match_substring_regex(distinct, pattern))))
 
 
 def _ids(column: pa.ChunkedArray, path: Path, name: str) -> pd.Series:
@@ -167,17 +168,14 @@ def _ids(column: pa.ChunkedArray, path: Path, name: str) -> pd.Series:
         way *= pa.types.is_floating(kind) or pa.types.is_decimal(kind)
         raise ValueError(f"{path}, column {name!r} holds {kind}; expected text or whole numbers as ids{way}")
     refuse(_mask(pc.is_null(column)), "expected an id")
-    if pa.types.is_string(kind):
+    # "007" must stay text: as a number it would meet "7".
+    whole = r"^(0|-?[1-9][0-9]{0,18})$"
+    if pa.types.is_string(kind) and not pc.all(pc.match_substring_regex(pc.unique(column), whole)).as_py():
         # Readers differ in whether such quotes belong to the id.
-        refuse(
-            _mask(pc.match_substring_regex(column, r'^\s+"')), "expected no blank before the quote of a cell"
-        )
+        refuse(_matching(column, r'^\s+"'), "expected no blank before the quote of a cell")
         text = column.to_pandas()
         check_ids(text, refuse)
-        # "007" must stay text: as a number it would meet "7".
-        whole = pc.match_substring_regex(pc.unique(column), r"^(0|-?[1-9][0-9]{0,18})$")
-        if not pc.all(whole).as_py():
-            return text
+        return text
     try:
         return column.cast(pa.int64()).to_pandas()
     except pa.ArrowInvalid:  # more than 64 bits can count
@@ -185,13 +183,11 @@ def _ids(column: pa.ChunkedArray, path: Path, name: str) -> pd.Series:
 
 
 def _values(column: pa.ChunkedArray, path: Path, name: str, decimal: str) -> pd.Series:
-    numbers = column
+    numbers = column.cast(pa.float64()) if pa.types.is_decimal(column.type) else column
     if decimal == "," and pa.types.is_string(column.type):
         # A point would be one between thousands: taken for a decimal point, it made 1.234 of 1234.
-        pointed = pc.match_substring(column, ".")
-        _refuse(
-            column, path, name, _mask(pointed), "expected a finite number with a decimal comma and no point"
-        )
+        words = "expected a finite number with a decimal comma and no point"
+        _refuse(column, path, name, _matching(column, r"\."), words)
         numbers = pc.replace_substring(column, ",", ".")
 
     def refuse(bad: np.ndarray, expected: str) -> None:
@@ -200,8 +196,6 @@ def _values(column: pa.ChunkedArray, path: Path, name: str, decimal: str) -> pd.
             expected += _comma_hint(found)
         _refuse(column, path, name, bad, expected)
 
-    if pa.types.is_decimal(column.type):
-        numbers = column.cast(pa.float64())
     return pd.Series(read_values(numbers.to_pandas(), refuse))
 
 

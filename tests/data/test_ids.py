@@ -66,7 +66,13 @@ def test_an_id_that_excel_has_cut_is_refused(cut):
 
 
 TWINS = [("é", "e\u0301", "NFC"), ("a", "a\u200b", "cannot be seen"), ("a", "\ufeffa", "cannot be seen")]
-TWINS += [("a", " a", "spaces"), ("a", "'a'", "quotes"), ("17", "'17", "quotes"), ("1", "' 1.0 '", "a .0")]
+TWINS += [
+    ("a", " a", "only by spaces"),
+    ("a", " 'a'", "only by quotes around"),
+    ("a", "'a'", "quotes"),
+    ("17", "'17", "quotes"),
+    ("1", "' 1.0 '", "a .0"),
+]
 TWINS += [("1", "1.0 ", "a .0"), ("1", "1.", "a .0"), ("1", "1,0", "a .0"), ("+1", "1", r"a \+")]
 TWINS += [("-0", "0", "a .0"), ("-0.0", "0", "a .0"), ("a\u200b", " a", "spaces")]
 

@@ -42,8 +42,10 @@ def check(scope: Mapping[str, Any], name: str, *conditions: Condition, right: st
     for holds, sentence in conditions:
         try:
             fine = bool(np.all(holds(answer)))
+        except NameError as error:  # the check itself lacks something: a cell above has not been run
+            sentence, fine = f"It could not be checked: {error}. Run the cells above.", False
         except Exception as error:  # whatever a learner wrote: the answer is a sentence, not a traceback
-            sentence = f"It could not be checked: its type is {type(answer).__name__} ({error})."
+            sentence += f" (Yours, of type {type(answer).__name__}, could not be checked: {error}.)"
             fine = False
         if not fine:
             print(f"Not right yet: {name}. {sentence}")

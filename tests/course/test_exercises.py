@@ -101,7 +101,7 @@ def test_a_number_close_enough_is_right(capsys: pytest.CaptureFixture[str], answ
         ("2.5", "It should be a number."),
         (True, "It should be a number."),
         ([2.5], "It should be a number."),
-        (np.array([2.5, 2.5]), "It could not be checked: its type is ndarray"),
+        (np.array([2.5, 2.5]), "It should be a number. (Yours, of type ndarray, could not be checked: "),
     ],
 )
 def test_a_wrong_number_is_told_in_which_way(
@@ -120,6 +120,12 @@ def test_the_first_failing_condition_is_told(capsys: pytest.CaptureFixture[str])
     conditions = [(lambda x: len(x) == 2, "Two, please."), (lambda x: x > 1, "Larger ones.")]
     assert reply(capsys, np.array([2, 1]), *conditions) == "Not right yet: x. Larger ones.\n"
     assert reply(capsys, 7, *conditions).startswith(
-        "Not right yet: x. It could not be checked: its type is int"
+        "Not right yet: x. Two, please. (Yours, of type int, could not be checked: "
     )
     assert reply(capsys, np.array([2, 2]), *conditions) == "Right: x.\n"
+
+
+def test_a_check_that_lacks_a_name_says_so(capsys: pytest.CaptureFixture[str]) -> None:
+    said = reply(capsys, 7, (lambda x: x == solution_of_a_cell_above, "Seven."))  # noqa: F821
+    assert said.startswith("Not right yet: x. It could not be checked: name 'solution_of_a_cell_above'")
+    assert "Seven" not in said

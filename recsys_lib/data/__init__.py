@@ -9,7 +9,7 @@ from recsys_lib.data.complete_journey import (
     load_promotions,
     load_table,
 )
-from recsys_lib.data.households import household_view, promotion_flags
+from recsys_lib.data.households import assert_no_future, between, household_view, promotion_flags
 from recsys_lib.data.interactions import Interactions, Split, discovery, names_of
 from recsys_lib.data.movielens import MovieLens, load_movielens_100k, movie_texts
 from recsys_lib.data.own_data import load_interactions

@@ -1,5 +1,6 @@
 """One row per household: what the shop, the mailer, the coupons and the questionnaire know about it."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,80 @@ from recsys_lib.data.complete_journey import CompleteJourney, complete_journey_f
 from recsys_lib.data.interactions import check_columns
 
 UNKNOWN = "unknown"
+
+
+def between(
+    journey: CompleteJourney, begin: str | pd.Timestamp | None = None, end: str | pd.Timestamp | None = None
+) -> CompleteJourney:
+    """Keep what happened in [begin, end): purchases, redeemed coupons, invitations to campaigns.
+
+    Products, questionnaires, and which campaigns were planned carry no date of their own, and stay.
+
+    Parameters
+    ----------
+    journey : CompleteJourney
+        Its `transactions` may have more columns, and fewer rows, than the shop's.
+    begin, end : str or pandas.Timestamp, optional
+        Without one there is no limit on that side. An invitation happens when its campaign starts.
+
+    Examples
+    --------
+    >>> from recsys_lib.data import load_complete_journey
+    >>> december = between(load_complete_journey(), "2017-12-01")
+    >>> print(f"{december.coupon_redemptions['redemption_date'].min():%d %B}")
+    01 December
+    """
+    starts = journey.campaign_descriptions.set_index("campaign_id")["start_date"]
+    dated = {
+        "transactions": journey.transactions["transaction_timestamp"],
+        "coupon_redemptions": journey.coupon_redemptions["redemption_date"],
+        "campaigns": journey.campaigns["campaign_id"].map(starts),
+    }
+    kept = {}
+    for name, stamps in dated.items():
+        inside = np.ones(len(stamps), bool)
+        if begin is not None:
+            inside &= (stamps >= pd.Timestamp(begin)).to_numpy()
+        if end is not None:
+            inside &= (stamps < pd.Timestamp(end)).to_numpy()
+        kept[name] = getattr(journey, name)[inside]
+    return journey._replace(**kept)
+
+
+def assert_no_future(
+    build: Callable[[CompleteJourney], pd.DataFrame], journey: CompleteJourney, day: str | pd.Timestamp
+) -> None:
+    """Build a table twice, with and without all that happened from a day on: nothing may change.
+
+    Parameters
+    ----------
+    build : function
+        Makes the table from the tables it is given, and from nothing else.
+    journey : CompleteJourney
+        All that is known today, later things included.
+    day : str or pandas.Timestamp
+        The moment of which the table should be.
+
+    Raises
+    ------
+    AssertionError
+        With the columns that know the future, or the number of rows that are there only because of it.
+    ValueError
+        If the table stays the same, too, when the four weeks *before* the day are taken away: then `build`
+        does not read what it is given, and the check could not fail.
+    """
+    day = pd.Timestamp(day)
+    whole, known = build(journey), build(between(journey, end=day))
+    if whole.equals(build(between(journey, end=day - pd.Timedelta(weeks=4)))):
+        raise ValueError(
+            f"build gives the same table without the four weeks before {day}: it does not read its argument"
+        )
+    if not whole.index.equals(known.index):
+        different = len(whole.index.symmetric_difference(known.index))
+        raise AssertionError(f"{different} rows depend on what happened from {day} on, or their order does")
+    leaks = [str(name) for name in whole if name not in known or not whole[name].equals(known[name])]
+    if leaks:
+        raise AssertionError(f"these columns know what happened from {day} on: {', '.join(leaks)}")
 
 
 def household_view(
@@ -37,13 +112,16 @@ def household_view(
         `has_demographics`.
     """
     as_of = pd.Timestamp(as_of)
-    before = (journey.transactions["transaction_timestamp"] < as_of).to_numpy()
-    lines = journey.transactions[before]
-    view = _purchases(lines, as_of)
+    journey = between(journey, end=as_of)
+    view = _purchases(journey.transactions, as_of)
     if promoted is not None:
-        shares = promoted[before].groupby(lines["household_id"]).mean()
+        households = journey.transactions["household_id"]
+        shares = promoted.loc[households.index].groupby(households).mean()
         view["display_share"], view["mailer_share"] = shares["on_display"], shares["in_mailer"]
-    return _demographics(_coupons(view, journey, as_of), journey.demographics)
+    for name, table in (("campaigns", journey.campaigns), ("coupons_redeemed", journey.coupon_redemptions)):
+        counts = table["household_id"].value_counts()
+        view[name] = counts.reindex(view.index, fill_value=0).to_numpy()
+    return _demographics(view, journey.demographics)
 
 
 def promotion_flags(
@@ -109,16 +187,6 @@ def _purchases(lines: pd.DataFrame, as_of: pd.Timestamp) -> pd.DataFrame:
     view["spend_per_basket"] = view["spend"] / view["baskets"]
     discount = view.pop("discount")
     view["discount_share"] = discount / (view["spend"] + discount)
-    return view
-
-
-def _coupons(view: pd.DataFrame, journey: CompleteJourney, as_of: pd.Timestamp) -> pd.DataFrame:
-    starts = journey.campaign_descriptions.set_index("campaign_id")["start_date"]
-    sent = journey.campaigns[journey.campaigns["campaign_id"].map(starts) < as_of]
-    redeemed = journey.coupon_redemptions[journey.coupon_redemptions["redemption_date"] < as_of]
-    for name, table in (("campaigns", sent), ("coupons_redeemed", redeemed)):
-        counts = table["household_id"].value_counts()
-        view[name] = counts.reindex(view.index, fill_value=0).to_numpy()
     return view
 
 

@@ -3,6 +3,8 @@ import pandas as pd
 import pytest
 
 from recsys_lib.data import (
+    assert_no_future,
+    between,
     clean_transactions,
     household_view,
     load_complete_journey,
@@ -54,6 +56,61 @@ def test_the_view_knows_nothing_after_its_date(journey):
         campaigns=journey.campaigns[~journey.campaigns["campaign_id"].isin(later)],
     )
     pd.testing.assert_frame_equal(household_view(journey, CUT), household_view(spoilt, CUT))
+
+
+def test_between_keeps_what_happened_in_between(journey):
+    kept = between(journey, "2017-03-01", CUT)
+    stamps = kept.transactions["transaction_timestamp"]
+    assert stamps.min() >= pd.Timestamp("2017-03-01")
+    assert stamps.max() < CUT
+    sides = between(journey, end="2017-03-01"), kept, between(journey, CUT)
+    for name in ("transactions", "campaigns", "coupon_redemptions"):
+        parts = [getattr(side, name) for side in sides]
+        assert all(len(part) for part in parts)
+        assert sum(map(len, parts)) == len(getattr(journey, name))
+    starts = journey.campaign_descriptions.set_index("campaign_id")["start_date"]
+    assert set(kept.campaigns["campaign_id"]) == set(starts[(starts >= "2017-03-01") & (starts < CUT)].index)
+    assert between(journey).products is journey.products
+
+
+def later_lines(journey, view):
+    return journey.transactions["household_id"].value_counts().reindex(view.index)
+
+
+def later_redemptions(journey, view):
+    return journey.coupon_redemptions["household_id"].value_counts().reindex(view.index, fill_value=0)
+
+
+def all_campaigns(journey, view):
+    return journey.campaigns["household_id"].value_counts().reindex(view.index, fill_value=0)
+
+
+def last_visit(journey, view):
+    return journey.transactions.groupby("household_id")["transaction_timestamp"].max().reindex(view.index)
+
+
+@pytest.mark.parametrize("planted", [later_lines, later_redemptions, all_campaigns, last_visit])
+def test_a_planted_leak_is_caught_and_named(journey, planted):
+    def leaky(tables):
+        view = household_view(tables, CUT)
+        return view.assign(planted=planted(tables, view))
+
+    with pytest.raises(AssertionError, match=r"know what happened from 2017-07-01 .* on: planted$"):
+        assert_no_future(leaky, journey, CUT)
+
+
+def test_households_that_come_later_are_a_leak_too(journey):
+    def everybody(tables):
+        households = sorted(tables.transactions["household_id"].unique())
+        return household_view(tables, CUT).reindex(households)
+
+    with pytest.raises(AssertionError, match="rows depend on what happened"):
+        assert_no_future(everybody, journey, CUT)
+
+
+def test_a_check_that_could_not_fail_is_refused(journey):
+    with pytest.raises(ValueError, match="does not read its argument"):
+        assert_no_future(lambda tables: household_view(journey, CUT), journey, CUT)
 
 
 def test_one_household_by_hand(journey):

@@ -55,14 +55,17 @@ def select_notebooks(paths: Sequence[Path], names: str = "", first: str = "") ->
 
 def _find(paths: Sequence[Path], name: str) -> Path:
     wanted = name.removesuffix(".ipynb")
-    for path in paths:
-        number = path.stem.split("_")[0]
-        if wanted in (path.stem, number) or (
-            wanted.isdigit() and number.isdigit() and int(wanted) == int(number)
-        ):
-            return path
-    existing = "\n  ".join(path.stem for path in paths)
-    raise ValueError(f"no notebook '{name}'; there are:\n  {existing}")
+    numbers = {path: path.stem.split("_")[0].lstrip("0") for path in paths}
+    found = [path for path in paths if path.stem == wanted]
+    found = found or [path for path in paths if wanted.isdigit() and numbers[path] == wanted.lstrip("0")]
+    if len(found) == 1:
+        return found[0]
+    what = (
+        f"{len(found)} notebooks have the number {name}; write a whole name:"
+        if found
+        else f"no notebook '{name}'; there are:"
+    )
+    raise ValueError("\n  ".join([what, *(path.stem for path in found or paths)]))
 
 
 def read_notebook(path: Path) -> NotebookNode:
@@ -138,7 +141,8 @@ def _types(node: ast.Assign | ast.AnnAssign) -> set[str]:
         default = ast.literal_eval(node.value)
     except (ValueError, TypeError):  # it is computed, or there is none
         return types
-    return types | {"None" if default is None else type(default).__name__}
+    name = "None" if default is None else type(default).__name__
+    return types | {"list" if name == "tuple" else name}  # a notebook's file, which is JSON, has no tuples
 
 
 def clean_notebook(notebook: NotebookNode) -> NotebookNode:

@@ -11,7 +11,13 @@ from typing import Any
 from recsys_lib.course.notebooks import parameter_types, read_notebook
 from recsys_lib.course.session import check_settings
 
-WANTED = {"int": "a whole number", "float": "a finite number", "bool": "true or false", "list": "a list"}
+WANTED = {
+    "int": "a whole number",
+    "float": "a finite number",
+    "bool": "true or false",
+    "list": "a list",
+    "dict": "a dictionary",
+}
 CHECKED = ("profile", "seed", "device", "data_dir")
 
 

@@ -195,6 +195,16 @@ def wait_for(path: Path, seconds: float = 60) -> None:
         time.sleep(0.05)
 
 
+def test_a_number_of_two_notebooks_is_not_guessed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("01_first", "01_own", "02_second"):
+        write(tmp_path / "nb" / f"{name}.ipynb", REPORT)
+    assert run(tmp_path, "--notebooks", "1") == 2
+    assert (
+        "2 notebooks have the number 1; write a whole name:\n  01_first\n  01_own" in capsys.readouterr().err
+    )
+    assert run(tmp_path, "--notebooks", "01_own") == 0
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

@@ -15,6 +15,8 @@ whole = 3
 share = 8.0
 flag = True
 names = ["a"]
+pair = (1, 2)
+weights = {"a": 1}
 nothing = None
 column: str = None
 count: int | None = None
@@ -48,6 +50,8 @@ def read(tmp_path: Path, **given: str) -> dict[str, Any]:
         ("flag", "false", False),
         ("flag", "False", False),
         ("names", "['x', 1]", ["x", 1]),
+        ("pair", "[3, 4]", [3, 4]),
+        ("weights", '{"b": 2}', {"b": 2}),
         ("count", "5", 5),
         ("count", "null", None),
         ("nothing", "3", 3),
@@ -77,6 +81,8 @@ def test_a_value_has_the_type_of_the_notebooks_own(name: str, text: str, value: 
         ],
         *[("flag", text, "flag must be true or false") for text in ("1", "yes")],
         *[("names", text, "names must be a list") for text in ("(1, 2)", "a", "[NaN]", "{1}", "[b'a']")],
+        ("pair", "3", "pair must be a list"),
+        *[("weights", text, "weights must be a dictionary") for text in ("[1]", "a", "{1: 2}", "{'b': nan}")],
         ("count", "five", "count must be a whole number"),
         *[
             ("nothing", text, "cannot be passed on")

@@ -19,7 +19,7 @@ HIGHER, LOWER = "higher is better", "lower is better"
 QUESTIONS = (
     ("What rating will somebody give a film?", "movielens_rating", "rmse", "RMSE, stars", LOWER, None, None),
     ("What will a household spend in four weeks?", "next_four_weeks_spend", "rmse", "RMSE, dollars", LOWER,
-     "linear regression", "network 10-100-1"),
+     "linear regression", "network"),
     ("Which products answer a shopper's words?", "search", "ndcg@10", "NDCG@10", HIGHER,
      "TF-IDF of letters", "blend of letters and BERT"),
     ("Will this household buy this product next month?", "purchase_intent", "roc_auc", "ROC AUC", HIGHER,

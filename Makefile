@@ -14,6 +14,7 @@ BENCH_VENV := .venv-bench
 # The stamp's name carries the checksum of the lock: another lock, another stamp, and the environment is updated.
 # It is written last, so an interrupted build never counts as a finished one.
 READY := $(VENV)/.ready-$(shell cksum < requirements.lock | tr -d ' \t')
+KERNELS_READY := $(VENV)/.kernels-$(shell cat requirements.lock requirements-kernels.txt | cksum | tr -d ' \t')
 BENCH_READY := $(BENCH_VENV)/.ready-$(shell cat requirements.lock requirements-bench.txt | cksum | tr -d ' \t')
 
 CHECKED := recsys_lib tests benchmarks conftest.py
@@ -106,17 +107,22 @@ $(READY):
 $(BENCH_READY):
 	$(call build_environment,$(BENCH_VENV),requirements.lock requirements-bench.txt)
 
+$(KERNELS_READY): $(READY)
+	@echo "Installing requirements-kernels.txt into $(VENV)."
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -r requirements-kernels.txt
+	@rm -f $(VENV)/.kernels-* && touch $@
+
 run: $(READY)
 	$(call check_environment,papermill tqdm torch)
 	$(COURSE) run --profile "$(PROFILE)" --notebooks "$(NOTEBOOKS)" --from "$(FROM)" $(ARGS)
 
 # One pytest run, so that its last line speaks for everything. The unit tests come first: they fail sooner.
-test: $(READY)
+test: $(KERNELS_READY)
 	$(call check_environment,pytest nbval ruff)
 	$(check_style)
 	@$(BIN)/python -m pytest -q --doctest-modules recsys_lib tests $(NBVAL) notebooks $(ARGS)
 
-unit: $(READY)
+unit: $(KERNELS_READY)
 	$(call check_environment,pytest ruff)
 	$(check_style)
 	@$(BIN)/python -m pytest -q --doctest-modules recsys_lib tests $(ARGS)

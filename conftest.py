@@ -2,9 +2,11 @@
 
 import os
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+import torch
 
 from recsys_lib.course.notebooks import NAME
 from recsys_lib.files import project_root
@@ -15,6 +17,9 @@ os.environ.setdefault("PYTHONHASHSEED", "0")
 os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(project_root()), os.environ.get("PYTHONPATH")]))
 # nbval executes the notebooks, whose last cells write results: not over those of the last `make run`.
 os.environ.setdefault("RECSYS_RESULTS", str(project_root() / "build" / "test" / "results"))
+# Without a GPU, Triton's kernels run in its interpreter; what they were defined as, they stay.
+if not torch.cuda.is_available():
+    os.environ.setdefault("TRITON_INTERPRET", "1")
 os.environ.pop("MAKELEVEL", None)  # of the `make test` around us: what is tested was not called by it
 
 
@@ -22,7 +27,8 @@ def pytest_ignore_collect(collection_path: Path) -> bool | None:
     """Leave out what a reader keeps beside the notebooks of the course."""
     in_course = collection_path.parent == project_root() / "notebooks"
     own = in_course and collection_path.suffix == ".ipynb" and not NAME.fullmatch(collection_path.name)
-    return True if own else None
+    kernels = collection_path.name == "fused.py" and find_spec("triton") is None
+    return True if own or kernels else None
 
 
 @pytest.fixture(autouse=True)

@@ -2,6 +2,7 @@
 
 import re
 import tomllib
+from importlib.metadata import requires
 
 import pytest
 import yaml
@@ -81,3 +82,14 @@ def test_the_benchmarks_add_to_the_lock_and_contradict_nothing() -> None:
     locked = pins(LOCK)
     for name, requirement in pins((ROOT / "requirements-bench.txt").read_text(encoding="utf-8")).items():
         assert name not in locked or version(locked[name]) == version(requirement)
+
+
+def test_the_kernels_add_the_triton_that_torch_asks_for_where_it_is_built_for_cuda() -> None:
+    (triton,) = pins((ROOT / "requirements-kernels.txt").read_text(encoding="utf-8")).values()
+    wanted = [Requirement(text) for text in requires("torch") or ()]
+    versions = [
+        one.specifier for one in wanted if one.name == "triton"
+    ]  # none, where torch is built for the CPU
+    assert all(specifier.contains(version(triton)) for specifier in versions)
+    assert triton.marker is not None
+    assert "triton" not in pins(LOCK)

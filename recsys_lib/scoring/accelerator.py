@@ -6,12 +6,17 @@ at results. Works on any torch device; the tests run it on `meta` tensors, which
 
 from __future__ import annotations
 
+import os
+import shutil
+from functools import cache
+from importlib.util import find_spec
 from math import ceil
 
 import numpy as np
 import torch
 from scipy.sparse import csr_array
 
+from recsys_lib.scoring import checks
 from recsys_lib.scoring.workers import even_slices
 
 GROUP = 32  # items per group maximum
@@ -19,9 +24,60 @@ DEFAULT_BYTES = 2**30
 
 
 def rank_factors(
+    queries: torch.Tensor,
+    items: torch.Tensor,
+    k: int,
+    seen: csr_array | None,
+    max_bytes: int | None,
+    check: bool,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Rank factors that live on one device; see `recsys_lib.scoring.top_k`.
+
+    With `check` the host waits once, at the end: for the queries that the fused way could not certify, among
+    them all of those whose factors, or whose items' factors, are not finite.
+    """
+    if not _can_fuse(queries, items, k):
+        if check:
+            checks.check_values(queries, items)
+        return _rank_by_scores(queries, items, k, seen, max_bytes)
+    from recsys_lib.scoring import fused
+
+    if seen is not None and not seen.has_canonical_format:
+        seen = seen.copy()
+        seen.sum_duplicates()  # sorts, too
+    max_bytes = DEFAULT_BYTES if max_bytes is None else max_bytes
+    ids, scores, certified = fused.rank_factors(queries, items, k, seen, max_bytes, certify=check)
+    left = (~certified).nonzero()[:, 0] if check else ()
+    if len(left):
+        checks.check_values(queries, items)
+        some = None if seen is None else seen[left.cpu().numpy()]
+        ids[left], scores[left], _ = fused.rank_factors(
+            queries[left], items, k, some, max_bytes, certify=False
+        )
+    return ids, scores
+
+
+def _can_fuse(queries: torch.Tensor, items: torch.Tensor, k: int) -> bool:
+    """Say whether the kernels of `fused` can run, and would pay."""
+    if queries.device.type != "cuda" or not len(queries) or torch.float64 in (queries.dtype, items.dtype):
+        return False
+    if not _has_triton():
+        return False
+    from recsys_lib.scoring import fused
+
+    return fused.group_of(len(items), k)[1] > 0
+
+
+@cache
+def _has_triton() -> bool:
+    compiler = os.environ.get("CC") or any(map(shutil.which, ("cc", "gcc", "clang")))  # Triton calls it
+    return bool(torch.version.cuda and find_spec("triton") and compiler)
+
+
+def _rank_by_scores(
     queries: torch.Tensor, items: torch.Tensor, k: int, seen: csr_array | None, max_bytes: int | None
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Rank checked factors that live on one device; see `recsys_lib.scoring.top_k`."""
+    """Rank on any device: write the scores of a block, read them once for the maxima of groups."""
     dtype = torch.promote_types(torch.promote_types(queries.dtype, items.dtype), torch.float32)
     n_block, height = _block_shape(queries, items.shape[0], k, dtype, max_bytes)
     results = []
@@ -60,17 +116,18 @@ def merge(
     runs of consecutive ids: where an item's group is left out, each of k groups holds an item that is better,
     or equal and of a lower id.
     """
-    scores = torch.nn.functional.pad(scores, (0, -scores.shape[1] % GROUP), value=-torch.inf)
-    groups = scores.unflatten(1, (-1, GROUP))
-    if groups.shape[1] > k:
+    n_groups = scores.shape[1] // GROUP
+    rest = scores[:, n_groups * GROUP :]  # too few for a group: candidates all
+    groups = scores[:, : n_groups * GROUP].unflatten(1, (n_groups, GROUP))
+    chosen = torch.arange(n_groups, device=scores.device).expand(scores.shape[0], -1)
+    if n_groups > k:
         chosen = top_positions(groups.amax(2), k).sort(dim=1).values  # ascending: candidates in order of ids
         groups = groups.gather(1, chosen[:, :, None].expand(-1, -1, GROUP))
-    else:
-        chosen = torch.arange(groups.shape[1], device=scores.device).expand(scores.shape[0], -1)
     members = start + chosen[:, :, None] * GROUP + torch.arange(GROUP, device=scores.device)
+    last = torch.arange(start + n_groups * GROUP, start + scores.shape[1], device=scores.device)
     # The lists hold lower ids than the block and come first, so position decides ties as the id would.
-    all_scores = torch.cat([best, groups.flatten(1)], 1)
-    all_ids = torch.cat([ids, members.flatten(1)], 1)
+    all_scores = torch.cat([best, groups.flatten(1), rest], 1)
+    all_ids = torch.cat([ids, members.flatten(1), last.expand(scores.shape[0], -1)], 1)
     places = top_positions(all_scores, k)
     return all_scores.gather(1, places), all_ids.gather(1, places)
 
@@ -132,19 +189,11 @@ def _block_shape(
     queries: torch.Tensor, n_items: int, k: int, dtype: torch.dtype, max_bytes: int | None
 ) -> tuple[int, int]:
     """Choose queries and items per block, such that scores and candidates stay below `max_bytes`."""
-    max_bytes = free_bytes(queries.device) // 4 if max_bytes is None else max_bytes
+    max_bytes = DEFAULT_BYTES if max_bytes is None else max_bytes
     # A candidate costs its score, its id, its key and its place: about 40 bytes, for k groups per query.
     n_block = max(1, min(queries.shape[0], 4096, max_bytes // 2 // (40 * GROUP * k)))
-    height = max_bytes // 2 // (3 * dtype.itemsize * n_block)  # the product, its padding, the key of maxima
+    height = max_bytes // 2 // (2 * dtype.itemsize * n_block)  # the product, and the keys of its maxima
     return n_block, max(GROUP, min(height, n_items + GROUP) // GROUP * GROUP)
-
-
-def free_bytes(device: torch.device) -> int:
-    """Return the free memory of a device in bytes, or a guess where its backend does not tell."""
-    try:
-        return torch.get_device_module(device).mem_get_info(device)[0]
-    except (AttributeError, RuntimeError):
-        return 4 * DEFAULT_BYTES
 
 
 def blocks_of(n_queries: int, n_items: int, max_bytes: int | None) -> list[slice]:

@@ -87,19 +87,9 @@ class RunningBest:
     ascending : bool
         Whether blocks come in ascending order of ids. A later item then loses every tie and need not be
         looked at unless its score is strictly higher.
-    floor : np.ndarray, shape (n_queries,), optional
-        Take in only scores above it. The caller sees from lists that stay short that it was too high.
     """
 
-    def __init__(
-        self,
-        n_queries: int,
-        k: int,
-        dtype: np.dtype,
-        *,
-        ascending: bool = True,
-        floor: np.ndarray | None = None,
-    ) -> None:
+    def __init__(self, n_queries: int, k: int, dtype: np.dtype, *, ascending: bool = True) -> None:
         self.k = k
         self.ascending = ascending
         self.dtype = np.dtype(dtype)
@@ -107,9 +97,7 @@ class RunningBest:
         self._pending: list[tuple[np.ndarray, np.ndarray]] = []
         self._n_pending = 0
         self._rarity = 100.0  # scores per candidate in the last block
-        self._floor = floor
-        # Merging raises the bounds; above a good floor they have little left to rise.
-        self._patience = max(k, GROUP) * (0.5 if floor is None else 2)
+        self._patience = max(k, GROUP) / 2  # entries per query that wait for a merge
         self._update_bounds()
 
     def offer(self, scores: np.ndarray, ids: int | np.ndarray) -> None:
@@ -170,7 +158,6 @@ class RunningBest:
         """Keep some of the queries only (positions, ascending)."""
         self.merge()
         self.keys = self.keys[queries]
-        self._floor = None if self._floor is None else self._floor[queries]
         self._update_bounds()
 
     def result(self) -> np.ndarray:
@@ -200,7 +187,5 @@ class RunningBest:
     def _update_bounds(self) -> None:
         self.worst = decode_scores(self.keys.min(axis=1))  # the k-th best so far
         self.bounds = self.worst if self.ascending else just_below(self.worst)
-        if self._floor is not None:
-            self.bounds = np.maximum(self.bounds, self._floor)
-        self.bounded = self._floor is not None or bool((self.worst > -np.inf).all())
+        self.bounded = bool((self.worst > -np.inf).all())
         self._positive = self.bounded and bool((self.bounds > 0).all())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import product as pairs
 from math import ceil
 
@@ -13,7 +13,6 @@ from scipy.sparse import csr_array
 from recsys_lib.scoring import workers
 from recsys_lib.scoring.best import GROUP, RunningBest, decode_ids, decode_scores, empty_keys
 from recsys_lib.scoring.norms import NormOrder, norm_order, upper_bounds
-from recsys_lib.scoring.sampling import guess_bounds, sample_size
 
 DEFAULT_BYTES = 128 * 2**20
 _MAX_QUERIES = 512  # per block; with _MAX_SCORES the block of scores is 2 MB of float32
@@ -27,7 +26,6 @@ class Task:
 
     queries: slice
     items: slice
-    guess: bool = True  # whether to guess bounds from a sample first
 
 
 def rank_factors(
@@ -83,20 +81,12 @@ def _rank_in_order(
     queries: np.ndarray, items: np.ndarray, k: int, exclusion: _Seen, buffer: np.ndarray, task: Task
 ) -> np.ndarray:
     """Rank all items of the task, in ascending order of ids."""
-    n_queries = len(queries)
-    guess = _guess(queries, items, k, exclusion, buffer, task)
-    best = RunningBest(n_queries, k, buffer.dtype, floor=guess)
-    for start, stop, block in _blocks(task.items, n_queries, buffer):
+    best = RunningBest(len(queries), k, buffer.dtype)
+    for start, stop, block in _blocks(task.items, len(queries), buffer):
         _multiply(items[start:stop], queries, block)
         exclusion.blank(block, start, stop)
         best.offer(block, start)
-    keys = best.result()
-    if guess is not None:  # where fewer than k items reached the guess, start again without it
-        short = np.flatnonzero((best.worst == -np.inf) & (guess > -np.inf))
-        if len(short):
-            again = exclusion.keep(short, n_queries)
-            keys[short] = _rank_in_order(queries[short], items, k, again, buffer, replace(task, guess=False))
-    return keys
+    return best.result()
 
 
 def _rank_by_norm(
@@ -141,27 +131,6 @@ def _multiply(items: np.ndarray, queries: np.ndarray, block: np.ndarray) -> None
     them differ between two runs.
     """
     np.matmul(items.astype(block.dtype, copy=False), queries.T, out=block[: len(items)])
-
-
-def _guess(
-    queries: np.ndarray, items: np.ndarray, k: int, exclusion: _Seen, buffer: np.ndarray, task: Task
-) -> np.ndarray | None:
-    """Guess what it takes to enter the lists, where a sample of the items pays."""
-    n_items = task.items.stop - task.items.start
-    height = _height(len(queries), buffer)
-    size = sample_size(n_items, items.shape[1], k) if task.guess else 0
-    if size == 0 or size > 16 * height:
-        return None
-    block = buffer[: height * len(queries)].reshape(height, len(queries))
-
-    def score(positions: np.ndarray) -> np.ndarray:
-        positions = positions + task.items.start
-        scores = block[: len(positions)]
-        _multiply(items[positions], queries, scores)
-        exclusion.blank_sample(scores, positions)
-        return scores
-
-    return guess_bounds(score, n_items, k, size, height)
 
 
 def _blocks(items: slice, n_queries: int, buffer: np.ndarray) -> Iterator[tuple[int, int, np.ndarray]]:
@@ -211,12 +180,6 @@ class _Seen:
         first, last = np.searchsorted(self.places, (start, stop))
         if last > first:
             block[self.places[first:last] - start, self.rows[first:last]] = -np.inf
-
-    def blank_sample(self, block: np.ndarray, sample: np.ndarray) -> None:
-        """Set the excluded scores of the items at some places (ascending) to -inf."""
-        rows = np.searchsorted(sample, self.places)
-        found = np.flatnonzero(sample[np.minimum(rows, len(sample) - 1)] == self.places)
-        block[rows[found], self.rows[found]] = -np.inf
 
     def keep(self, queries: np.ndarray, n_queries: int) -> _Seen:
         """Return the pairs of some of the queries (positions, ascending), renumbered from 0."""

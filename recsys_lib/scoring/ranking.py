@@ -56,8 +56,8 @@ def top_k(
         are computed where they are; naming another device is an error, not a copy.
     max_bytes : int, optional
         Bound on the working memory; results, and 32 bytes per item where items are sorted by norm, come on
-        top. Default: 128 MiB on the host, a quarter of what is free on an accelerator. Below some kilobytes
-        the smallest blocks are used all the same.
+        top. Default: 128 MiB on the host, 1 GiB on an accelerator. Below some kilobytes the smallest blocks
+        are used all the same.
     check_finite : bool
         Whether to look for NaN and infinite factors first. On an accelerator that is the only moment at
         which the host waits; without it there is none, and results for such factors are undefined.
@@ -85,12 +85,12 @@ def top_k(
     place = checks.device_of(queries, device)
     seen = checks.check_exclude(exclude, (queries.shape[0], items.shape[0]))
     if isinstance(queries, np.ndarray):
-        if check_finite:
-            checks.check_values(queries, items)
         if place.type == "cpu":
+            if check_finite:
+                checks.check_values(queries, items)
             return TopK(*host.rank_factors(queries, items, k, seen, max_bytes))
         moved = torch.from_numpy(queries).to(place), torch.from_numpy(items).to(place)
-        ids, scores = accelerator.rank_factors(*moved, k, seen, max_bytes)
+        ids, scores = accelerator.rank_factors(*moved, k, seen, max_bytes, check_finite)
         return TopK(ids.cpu().numpy(), scores.cpu().numpy())
     if place.type == "cpu":
         arrays = _as_numpy(queries), _as_numpy(items)
@@ -98,9 +98,7 @@ def top_k(
             checks.check_values(*arrays)
         return _as_tensors(host.rank_factors(*arrays, k, seen, max_bytes))
     with torch.no_grad():
-        if check_finite:
-            checks.check_values(queries, items)
-        return TopK(*accelerator.rank_factors(queries, items, k, seen, max_bytes))
+        return TopK(*accelerator.rank_factors(queries, items, k, seen, max_bytes, check_finite))
 
 
 def top_k_blocks(

@@ -291,38 +291,6 @@ def test_the_norm_bound_holds_for_computed_scores():
     assert norms.row_norms(tiny)[0] == pytest.approx(2e-30)
 
 
-def test_a_guess_that_is_too_high_is_corrected(factors, monkeypatch):
-    calls = []
-
-    def too_high(score, n_items, k, size, height):
-        calls.append(size)
-        return np.where(np.arange(len(factors[0]) // 2) % 2, 1e9, -1e9).astype(np.float32)
-
-    monkeypatch.setattr(host, "sample_size", lambda n_items, n_factors, k: 64)
-    monkeypatch.setattr(host, "guess_bounds", too_high)
-    monkeypatch.setattr(host.workers, "worker_count", lambda: 2)
-    assert_ranked(top_k(*factors, 10), brute_force(*factors, 10))
-    assert calls == [64, 64]
-
-
-def test_a_guess_saves_candidates(monkeypatch):
-    taken, encode = [], host.RunningBest.merge
-
-    def count(self):
-        taken.append(self._n_pending)
-        encode(self)
-
-    monkeypatch.setattr(host.RunningBest, "merge", count)
-    generator = np.random.default_rng(0)
-    queries, items = (generator.standard_normal((n, 32), np.float32) for n in (512, 50_000))
-    guessed = top_k(queries, items, 100)
-    with_guess = sum(taken)
-    taken.clear()
-    monkeypatch.setattr(host, "sample_size", lambda n_items, n_factors, k: 0)
-    assert_ranked(top_k(queries, items, 100), guessed)
-    assert with_guess < 0.7 * sum(taken)
-
-
 def test_thread_settings_are_restored(factors, monkeypatch):
     def settings():
         pools = [(pool["filepath"], pool["num_threads"]) for pool in threadpool_info()]

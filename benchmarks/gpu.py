@@ -224,7 +224,9 @@ def draw(payload: dict) -> None:
         xscale="log",
         xlabel="time ÷ time of the bare float32 product",
         title=f"Exact top k on one {payload['device']}",
+        xticks=(0.25, 0.5, 1, 2, 4),
     )
+    axis.minorticks_off()
     axis.set_yticks(range(len(labels)), labels, fontsize=8)
     axis.xaxis.set_major_formatter("{x:g}")
     axis.invert_yaxis()

@@ -115,7 +115,7 @@ class BPR(Recommender):
         self.user_factors_, self.item_factors_, self.item_biases_ = parameters
         weights = weigh(train, self.weighting, self.half_life)
         users = np.repeat(np.arange(train.n_users), np.diff(weights.indptr))
-        optimizer = torch.optim.Adam(parameters, lr=self.learning_rate, fused=device.type == "cpu")
+        optimizer = torch.optim.Adam(parameters, lr=self.learning_rate, fused=device.type != "mps")
         seen, draws = pair_keys(train.matrix), np.random.default_rng(self.seed)
         n_steps = max(_STEPS, -(-len(users) // self.batch_size))
         for _ in progress_bar(range(self.epochs), "BPR", self.progress):

@@ -23,7 +23,12 @@ from recsys_lib.recommenders.shared.base import Recommender
 from recsys_lib.recommenders.shared.checks import check_positions
 from recsys_lib.recommenders.shared.products import sparse_product, squared_lengths, transposed_product
 from recsys_lib.recommenders.shared.weighting import check_weighting, weigh
-from recsys_lib.recommenders.similarity import check_neighborhood, nearest, similarity_vectors
+from recsys_lib.recommenders.similarity import (
+    all_similar,
+    check_neighborhood,
+    nearest,
+    similarity_vectors,
+)
 from recsys_lib.scoring import TopK, top_k_blocks
 
 _NONE = csr_array((0, 0), dtype=np.float32)  # instead of neighbours, where all of them count
@@ -81,6 +86,9 @@ class ItemKNN(Recommender):
         self.vectors_ = similarity_vectors(weights.T.tocsr(), self.similarity, self.shrinkage)
         if self.neighbors is None and train.n_users <= train.n_items:
             self.neighbors_ = _NONE  # the users' kernel needs none
+            return
+        if self.neighbors is None:
+            self.neighbors_ = all_similar(self.vectors_, self.include_self)
             return
         self.neighbors_ = nearest(self.vectors_, self.neighbors)
         if self.include_self:

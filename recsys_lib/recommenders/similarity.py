@@ -10,8 +10,8 @@ import numpy as np
 from scipy.sparse import csr_array, eye_array
 
 from recsys_lib.recommenders.shared.checks import check_count, check_not_negative
-from recsys_lib.recommenders.shared.products import rows_of, sparse_product
-from recsys_lib.scoring import top_k_blocks
+from recsys_lib.recommenders.shared.products import rows_of, sparse_product, squared_lengths
+from recsys_lib.scoring import top_k_blocks, workers
 
 SIMILARITIES = ("cosine", "tfidf", "bm25")
 BM25_SATURATION, BM25_LENGTH = 1.2, 0.75  # k₁ and b, as Robertson & Zaragoza recommend
@@ -71,15 +71,55 @@ def check_neighborhood(neighbors: int | None, similarity: str, shrinkage: float)
     check_not_negative(shrinkage=shrinkage)
 
 
-def nearest(vectors: csr_array, k: int | None) -> csr_array:
+def all_similar(vectors: csr_array, include_self: bool) -> csr_array:
+    """Multiply all rows with each other; see `nearest`.
+
+    By blocks of rows, each cut to what is above 0 at once: all products together would take several times the
+    memory of the result.
+
+    Parameters
+    ----------
+    vectors : csr_array, shape (n, width)
+        From `similarity_vectors`.
+    include_self : bool
+        Whether row i holds i itself, too.
+
+    Returns
+    -------
+    csr_array of float32, shape (n, n)
+        Only similarities above 0, 8 bytes each.
+    """
+    others, squares = vectors.T.tocsr(), squared_lengths(vectors)
+
+    def multiply(rows: slice) -> csr_array:
+        block = vectors[rows] @ others
+        itself = block.indices == rows.start + rows_of(block)
+        block.data[itself] = squares[block.indices[itself]] if include_self else 0
+        block.data[block.data < 0] = 0
+        block.eliminate_zeros()
+        block.sort_indices()
+        return block
+
+    n = vectors.shape[0]
+    blocks = workers.run(multiply, workers.even_slices(n, -(-n // 256)), workers.worker_count())
+    counts = np.concatenate([np.diff(block.indptr) for block in blocks])
+    indptr = np.concatenate([[0], np.cumsum(counts)])
+    indptr = indptr.astype(np.int32 if indptr[-1] < 2**31 else np.int64)  # SciPy copies both if they differ
+    data = np.concatenate([block.data for block in blocks])
+    for block in blocks:
+        block.data = block.data[:0]  # given back before the indices are joined
+    indices = np.concatenate([block.indices for block in blocks])
+    return csr_array((data, indices, indptr), shape=(n, n))
+
+
+def nearest(vectors: csr_array, k: int) -> csr_array:
     """Find the k most similar other rows of every row; equals in ascending order of position.
 
     Parameters
     ----------
     vectors : csr_array, shape (n, width)
         From `similarity_vectors`.
-    k : int or None
-        None keeps all.
+    k : int
 
     Returns
     -------
@@ -88,10 +128,6 @@ def nearest(vectors: csr_array, k: int | None) -> csr_array:
     """
     n = vectors.shape[0]
     others = vectors.T.tocsr()
-    if k is None:
-        every = (vectors @ others).tocoo()
-        apart = (every.row != every.col) & (every.data > 0)
-        return csr_array((every.data[apart], (every.row[apart], every.col[apart])), shape=(n, n))
     best = top_k_blocks(
         lambda rows: sparse_product(vectors[rows], others),
         n,

@@ -174,7 +174,7 @@ class TwoTower(Recommender):
             {"params": [towers.items, towers.features, towers.users], "weight_decay": self.weight_decay},
             {"params": [towers.item_bias, towers.feature_bias], "weight_decay": 0.0},
         ]
-        optimizer = torch.optim.AdamW(groups, lr=self.learning_rate, fused=self._device().type == "cpu")
+        optimizer = torch.optim.AdamW(groups, lr=self.learning_rate, fused=self._device().type != "mps")
         return optimizer, torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1 - step / n_steps)
 
     def _loss(

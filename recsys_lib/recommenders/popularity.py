@@ -95,27 +95,33 @@ class PersonalFrequency(Recommender):
 class Trending(Recommender):
     """Recommend what many users had lately.
 
-    ``score(i) = log(floor + Σ_users ½^(age of the user's last event with i / half_life))``
+    ``score(i) = log(floor + Σ_users ½^(age of the user's last event with i / half_life))``, or with a window
+    ``log(floor + users who had i in the last days)``.
 
     Parameters
     ----------
     half_life : float
         In days; needs the times of events.
+    window : float, optional
+        In days, in place of the half-life.
     floor : float
         Above 0: how far down an item goes that no user had lately.
     """
 
     half_life: float = 14.0
     floor: float = 0.05
+    window: float | None = None
 
     _stored: ClassVar[tuple[str, ...]] = ("trend_",)
 
     def __post_init__(self) -> None:
-        check_positive(half_life=self.half_life, floor=self.floor)
+        window = {} if self.window is None else {"window": self.window}
+        check_positive(half_life=self.half_life, floor=self.floor, **window)
 
     def _fit(self, train: Interactions) -> None:
-        weights = weigh(train, "binary", self.half_life)
-        recent = np.bincount(weights.indices, weights.data, minlength=train.n_items)
+        weights = weigh(train, "binary", self.window or self.half_life)  # with a window: ½ at its edge
+        counted = weights.data if self.window is None else weights.data > 0.5
+        recent = np.bincount(weights.indices, counted, minlength=train.n_items)
         self.trend_ = np.log(recent + self.floor).astype(np.float32)
 
     def _score(self, users: np.ndarray) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""EASE that knows which items a user handled in one sitting."""
+"""EASE and time: what was handled in one sitting, and what is taken more of late."""
 
 from __future__ import annotations
 
@@ -6,15 +6,17 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
+import torch
 from scipy.sparse import csr_array
 
 from recsys_lib.data import Interactions
+from recsys_lib.recommenders.ease import EASE
 from recsys_lib.recommenders.shared import history
 from recsys_lib.recommenders.shared.arrays import Array, as_native
 from recsys_lib.recommenders.shared.base import Recommender
 from recsys_lib.recommenders.shared.checks import check_not_negative, check_positive
-from recsys_lib.recommenders.shared.products import dense_product, gram, item_weights
-from recsys_lib.recommenders.shared.weighting import check_weighting, seconds, weigh
+from recsys_lib.recommenders.shared.products import dense_product, gram, item_weights, user_counts
+from recsys_lib.recommenders.shared.weighting import SECONDS_PER_DAY, check_weighting, seconds, weigh
 from recsys_lib.scoring import TopK, top_k_blocks
 
 
@@ -93,6 +95,50 @@ class SessionEASE(Recommender):
         own = self.history_[users]
         effects = self.weights_[:, item].cpu().numpy()[own.indices]
         return {"item": own.indices, "contribution": own.data * effects}
+
+
+@dataclass(kw_only=True, eq=False)
+class TrendEASE(EASE):
+    """EASE whose scores are multiplied by how many users an item has of late, for its age in the data.
+
+    ``score(u, i) = EASE(u, i) · trend_i^power``, where ``trend_i = (users with i in the last days + 1) /
+    (users with i · days / days of the data + 1)``: 1 where the last days were as the others.
+
+    Parameters
+    ----------
+    days : float
+        Needs the times of events.
+    power : float
+        At least 0; with 0 it is EASE.
+    """
+
+    days: float = 45.0
+    power: float = 0.5
+
+    _stored: ClassVar[tuple[str, ...]] = (*EASE._stored, "trend_")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_positive(days=self.days)
+        check_not_negative(power=self.power)
+
+    def _fit(self, train: Interactions, item_features: csr_array | np.ndarray | None = None) -> None:
+        super()._fit(train, item_features)
+        latest = weigh(train, "binary", self.days)  # ½ at an age of `days`
+        recent = np.bincount(latest.indices, latest.data > 0.5, minlength=train.n_items)
+        span = np.ptp(seconds(train.events["time"])) / SECONDS_PER_DAY
+        usual = user_counts(train.matrix) * self.days / max(span, self.days)
+        self.trend_ = torch.as_tensor(((recent + 1) / (usual + 1)) ** self.power).float().to(self._device())
+
+    def _score(self, users: np.ndarray) -> Array:
+        return super()._score(users) * as_native(self.trend_)
+
+    def _score_weights(self, weights: csr_array) -> Array:
+        return super()._score_weights(weights) * as_native(self.trend_)
+
+    def _explain(self, users: np.ndarray, item: int) -> dict[str, Any]:
+        found = super()._explain(users, item)
+        return found | {"contribution": found["contribution"] * float(self.trend_[item])}
 
 
 def close_pairs(train: Interactions, weights: csr_array, scale: float) -> np.ndarray:

@@ -7,7 +7,7 @@ from builders import timed_interactions
 from recsys_lib.data import Interactions
 from recsys_lib.recommenders.ease import EASE
 from recsys_lib.recommenders.popularity import Trending
-from recsys_lib.recommenders.sessions import SessionEASE, close_pairs
+from recsys_lib.recommenders.sessions import SessionEASE, TrendEASE, close_pairs
 
 N_USERS, N_ITEMS = 30, 12
 
@@ -108,3 +108,30 @@ def test_trending_by_loops():
     found = Trending(half_life=0.01, floor=0.05).fit(train).score()
     np.testing.assert_allclose(found, np.tile(np.log(expected + 0.05), (N_USERS, 1)), rtol=1e-4, atol=1e-5)
     assert np.ptp(found[0]) > 0.5
+
+
+def test_trending_with_a_window_counts_the_users_of_the_last_days():
+    train = sittings()
+    events, days = train.events, 0.01
+    late = events[events["time"] > events["time"].max() - days * 86_400]
+    counts = late.groupby("item")["user"].nunique().reindex(range(N_ITEMS), fill_value=0).to_numpy()
+    found = Trending(window=days, floor=0.05).fit(train).score()
+    np.testing.assert_allclose(found, np.tile(np.log(counts + 0.05), (N_USERS, 1)), rtol=1e-4)
+    assert 0 < counts.sum() < len(events)
+
+
+def test_trend_ease_multiplies_ease_by_the_trend():
+    train, days = sittings(), 0.01
+    events = train.events
+    late = events[events["time"] > events["time"].max() - days * 86_400]
+    recent, ever = (
+        part.groupby("item")["user"].nunique().reindex(range(N_ITEMS), fill_value=0).to_numpy()
+        for part in (late, events)
+    )
+    span = np.ptp(events["time"]) / 86_400
+    trend = ((recent + 1) / (ever * days / span + 1)) ** 0.5
+    model = TrendEASE(regularization=3.0, days=days).fit(train)
+    plain = EASE(regularization=3.0).fit(train)
+    np.testing.assert_allclose(model.score(), plain.score() * trend, rtol=1e-4, atol=1e-5)
+    assert np.ptp(trend) > 0.2
+    assert model.explain(2, 5)["contribution"].sum() == pytest.approx(model.score()[2, 5], rel=1e-4)

@@ -125,7 +125,7 @@ def open_benchmark(
         split = complete_journey_december()
         types = load_table("products", ["product_id", "product_type"]).set_index("product_id")["product_type"]
         names = types.reindex(split.train.items).str.title().fillna("?")
-        return Benchmark(dataset, split, _tasks(dataset, split)[0], names.to_numpy())
+        return Benchmark(dataset, split, basket_tasks(dataset, split)[0], names.to_numpy())
     return _open_file(dataset, user, item, value, time, delimiter=delimiter, decimal=decimal)
 
 
@@ -170,7 +170,7 @@ def _open_file(
             "an interaction (a value above 0 that no return took back) of a user and an item that the other "
             f"rows know. What would help: {advice}"
         )
-    tasks, unjudged = _tasks("own_data", split)
+    tasks, unjudged = basket_tasks("own_data", split)
     return Benchmark("own_data", split, tasks, split.train.items.astype(str).to_numpy(), unjudged)
 
 
@@ -186,7 +186,7 @@ def _last_fifth(frame: pd.DataFrame, time: str, path: Path) -> pd.Timestamp:
     return pd.Timestamp(moments[1:][np.argmin(np.abs(later - HELD_OUT))])
 
 
-def _tasks(name: str, split: Split) -> tuple[dict[str, Task], dict[str, str]]:
+def basket_tasks(name: str, split: Split) -> tuple[dict[str, Task], dict[str, str]]:
     """Return what can be judged on a split that holds something out, and why something cannot."""
     new = discovery(split)
     if new.nnz == split.test.matrix.nnz:  # nothing is taken twice: one task

@@ -1,4 +1,4 @@
-"""The field's baselines for the next basket: TIFU-KNN and UP-CF@r, from what lay in a user's baskets."""
+"""The field's baseline for the next basket: TIFU-KNN, from what lay in the baskets of users."""
 
 from __future__ import annotations
 
@@ -6,28 +6,18 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
-from scipy.sparse import coo_array, csr_array
+from scipy.sparse import coo_array
 
 from recsys_lib.data import Interactions
 from recsys_lib.recommenders.shared.base import Recommender
-from recsys_lib.recommenders.shared.checks import check_count, check_not_negative, check_positive
+from recsys_lib.recommenders.shared.checks import check_count, check_not_negative
 from recsys_lib.recommenders.shared.products import sparse_product
 
 _BLOCK = 512  # users whose distances to all exist at the same time
 
 
-class _Baskets(Recommender):
-    """A user's own vector over items, mixed with those of other users: ``mix_ @ vectors_``."""
-
-    _stored: ClassVar[tuple[str, ...]] = ("vectors_", "mix_")
-    _cannot: ClassVar[dict[str, str]] = {"similar": "it compares users, not items"}
-
-    def _score(self, users: np.ndarray) -> np.ndarray:
-        return sparse_product(self.mix_[users], self.vectors_)
-
-
 @dataclass(kw_only=True, eq=False)
-class TIFUKNN(_Baskets):
+class TIFUKNN(Recommender):
     """A user's fading counts of baskets, mixed with those of the nearest users.
 
     A user's baskets (all events of one moment) form groups of `group`, the newest group full. In a group, a
@@ -55,9 +45,15 @@ class TIFUKNN(_Baskets):
     group_decay: float = 0.7
     own: float = 0.7
 
+    _stored: ClassVar[tuple[str, ...]] = ("vectors_", "mix_")
+    _cannot: ClassVar[dict[str, str]] = {"similar": "it compares users, not items"}
+
     def __post_init__(self) -> None:
         check_count(neighbors=self.neighbors, group=self.group)
-        _check_shares(basket_decay=self.basket_decay, group_decay=self.group_decay, own=self.own)
+        for name in ("basket_decay", "group_decay", "own"):
+            check_not_negative(**{name: (share := getattr(self, name))})
+            if share > 1:
+                raise ValueError(f"{name} must lie between 0 and 1, got {share!r}")
 
     def _fit(self, train: Interactions) -> None:
         users, items, after, total = _baskets(train)
@@ -65,7 +61,10 @@ class TIFUKNN(_Baskets):
         oldest = after // self.group == groups - 1
         size = np.where(oldest, total - (groups - 1) * self.group, self.group)
         fading = self.basket_decay ** (after % self.group) * self.group_decay ** (after // self.group)
-        self.vectors_ = _sum_up(fading / size / groups, users, items, train)
+        weights = fading / size / groups
+        self.vectors_ = (
+            coo_array((weights, (users, items)), shape=train.matrix.shape).tocsr().astype(np.float32)
+        )
         blocks = np.array_split(np.arange(train.n_users), -(-train.n_users // _BLOCK))
         near = np.concatenate([self._nearest(block) for block in blocks])
         rows = np.repeat(np.arange(train.n_users), near.shape[1] + 1)
@@ -74,54 +73,15 @@ class TIFUKNN(_Baskets):
         shares[:, 0] = self.own
         self.mix_ = coo_array((shares.ravel(), (rows, columns))).tocsr().astype(np.float32)
 
+    def _score(self, users: np.ndarray) -> np.ndarray:
+        return sparse_product(self.mix_[users], self.vectors_)
+
     def _nearest(self, block: np.ndarray) -> np.ndarray:
         """Positions of the nearest other users, shape (len(block), at most neighbors)."""
         squares = self.vectors_.multiply(self.vectors_).sum(axis=1)
         far = squares - 2 * (self.vectors_[block] @ self.vectors_.T).toarray()
         far[np.arange(len(block)), block] = np.inf
         return np.argsort(far, axis=1, kind="stable")[:, : min(self.neighbors, max(1, len(squares) - 1))]
-
-
-@dataclass(kw_only=True, eq=False)
-class UPCF(_Baskets):
-    """UP-CF@r: how often items were in the last baskets of users, summed over users by likeness.
-
-    ``p_u(i)`` is the share of u's last `recent` baskets (all events of one moment) that hold i, and
-    ``score(u) = Σ_v w_uv^locality p_v``, ``w_uv = p_u · p_v / (|p_u|^(2 asymmetry) |p_v|^(2 − 2 asymmetry))``.
-    The user is in the sum, with weight 1.
-
-    Parameters
-    ----------
-    recent : int
-    locality : float
-        Above 0; the larger, the more the most alike users count.
-    asymmetry : float
-        From 0 to 1.
-
-    References
-    ----------
-    Faggioli, Polato & Aiolli (2020), "Recency Aware Collaborative Filtering for Next Basket Recommendation",
-    UMAP.
-    """
-
-    recent: int = 25
-    locality: float = 5.0
-    asymmetry: float = 0.5
-
-    def __post_init__(self) -> None:
-        check_count(recent=self.recent)
-        check_positive(locality=self.locality)
-        _check_shares(asymmetry=self.asymmetry)
-
-    def _fit(self, train: Interactions) -> None:
-        users, items, after, total = _baskets(train)
-        shares = (after < self.recent) / np.minimum(total, self.recent)
-        self.vectors_ = _sum_up(shares, users, items, train)
-        alike = (self.vectors_ @ self.vectors_.T).tocoo()
-        squares = np.maximum(self.vectors_.multiply(self.vectors_).sum(axis=1), 1e-12)
-        lengths = squares[alike.row] ** self.asymmetry * squares[alike.col] ** (1 - self.asymmetry)
-        weights = (alike.data / lengths) ** self.locality
-        self.mix_ = csr_array((weights.astype(np.float32), (alike.row, alike.col)), shape=alike.shape)
 
 
 def _baskets(train: Interactions) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
@@ -134,16 +94,3 @@ def _baskets(train: Interactions) -> tuple[np.ndarray, np.ndarray, np.ndarray, n
     total = np.zeros(train.n_users, np.int64)
     np.maximum.at(total, users, place)
     return users, items, total[users] - place, total[users]
-
-
-def _sum_up(weights: np.ndarray, users: np.ndarray, items: np.ndarray, train: Interactions) -> csr_array:
-    summed = coo_array((weights, (users, items)), shape=train.matrix.shape).tocsr().astype(np.float32)
-    summed.eliminate_zeros()
-    return summed
-
-
-def _check_shares(**shares: float) -> None:
-    for name, share in shares.items():
-        check_not_negative(**{name: share})
-        if share > 1:
-            raise ValueError(f"{name} must lie between 0 and 1, got {share!r}")

@@ -1,11 +1,11 @@
-"""TIFU-KNN and UP-CF@r against loops over baskets."""
+"""TIFU-KNN against loops over baskets."""
 
 import numpy as np
 import pytest
 from builders import random_events
 
 from recsys_lib.data import Interactions
-from recsys_lib.recommenders.baskets import TIFUKNN, UPCF
+from recsys_lib.recommenders.baskets import TIFUKNN
 
 SETTINGS = {"neighbors": 4, "group": 3, "basket_decay": 0.8, "group_decay": 0.6, "own": 0.7}
 
@@ -45,39 +45,20 @@ def test_tifu_by_loops():
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-6)
 
 
-def test_up_cf_by_loops():
-    train, baskets = train_and_baskets()
-    own = np.zeros((train.n_users, train.n_items))
-    for user, of in enumerate(baskets):
-        for basket in of[-4:]:
-            own[user, list(basket)] += 1 / min(4, len(of))
-    length = (own**2).sum(axis=1)
-    users = np.flatnonzero(length)
-    expected = np.zeros((len(users), train.n_items))
-    for row, user in enumerate(users):
-        for other in users:
-            likeness = own[user] @ own[other] / (length[user] ** 0.3 * length[other] ** 0.7)
-            expected[row] += likeness**2 * own[other]
-    found = UPCF(recent=4, locality=2.0, asymmetry=0.3).fit(train).score(users)
-    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-6)
-
-
-@pytest.mark.parametrize("make", [TIFUKNN, UPCF])
-def test_times_are_needed(make):
+def test_times_are_needed():
     train, _ = train_and_baskets()
     with pytest.raises(ValueError, match="baskets need the times"):
-        make().fit(Interactions(train.matrix, train.users, train.items))
+        TIFUKNN().fit(Interactions(train.matrix, train.users, train.items))
 
 
 @pytest.mark.parametrize(
-    ("make", "settings", "message"),
+    ("settings", "message"),
     [
-        (TIFUKNN, {"own": 1.5}, "own must lie between 0 and 1"),
-        (TIFUKNN, {"group": 0}, "group must be"),
-        (UPCF, {"locality": 0.0}, "locality must be a number above 0"),
-        (UPCF, {"asymmetry": -0.1}, "asymmetry must be a finite number of at least 0"),
+        ({"own": 1.5}, "own must lie between 0 and 1"),
+        ({"group": 0}, "group must be"),
+        ({"group_decay": -0.1}, "group_decay must be a finite number of at least 0"),
     ],
 )
-def test_bad_settings(make, settings, message):
+def test_bad_settings(settings, message):
     with pytest.raises(ValueError, match=message):
-        make(**settings)
+        TIFUKNN(**settings)

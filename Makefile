@@ -43,7 +43,7 @@ ELSEWHERE = $(findstring w,$(FLAGS))$(findstring s,$(FLAGS))$(findstring no-prin
 CALLER = $(if $(and $(PWD),$(ELSEWHERE),$(filter 0,$(MAKELEVEL))),$(PWD),$(CURDIR))
 COURSE = @cd "$(CALLER)" && PYTHONSAFEPATH=1 "$(CURDIR)/$(BIN)/python" -m recsys_lib.course
 
-.PHONY: help run test unit lab refresh student results readme bench fresh lock clean
+.PHONY: help run test unit lab refresh student results tune readme bench fresh lock clean
 .DELETE_ON_ERROR:
 
 help:
@@ -56,6 +56,7 @@ help:
 	@echo "make refresh   re-execute the notebooks and store their outputs  NOTEBOOKS=\"01\""
 	@echo "make student   copies without the exercises' solutions into build/student/; what was edited stays"
 	@echo "make results   keep the results of the last whole default run in results/"
+	@echo "make tune      try the grids of settings on the validation splits again, into results/tuning.json"
 	@echo "make readme    write README's tables and charts, and data/GLOSSARY.md"
 	@echo "make bench     side by side with other libraries, in an environment of its own  BENCH=\"top_k text\""
 	@echo "make fresh     delete the environment .venv and build it anew: mends whatever is broken in it"
@@ -142,6 +143,10 @@ student: $(READY)
 results: $(READY)
 	$(call check_environment,nbformat matplotlib)
 	@$(BIN)/python -m recsys_lib.course.front.page keep
+
+tune: $(READY)
+	$(call check_environment,scipy torch)
+	@$(BIN)/python -m recsys_lib.judging.tune
 
 readme: $(READY)
 	$(call check_environment,nbformat matplotlib)

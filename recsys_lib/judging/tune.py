@@ -2,7 +2,6 @@
 
 import itertools
 import json
-import os
 import subprocess
 from collections.abc import Iterator
 from dataclasses import replace
@@ -21,11 +20,12 @@ from recsys_lib.recommenders import Recommender
 from recsys_lib.recommenders.shared.arrays import to_numpy
 
 SEED = 0
+LEVEL = 0.003  # of the goal: less is no difference, and far inside the interval over users
 
 
 def tuning_file() -> Path:
-    """Return where the tried settings are kept: `$RECSYS_RESULTS`, else results of the project."""
-    return Path(os.environ.get("RECSYS_RESULTS") or project_root() / "results") / "tuning.json"
+    """Return where the tried settings are kept: beside the results that the project stores."""
+    return project_root() / "results" / "tuning.json"
 
 
 def tuning_table() -> pd.DataFrame:
@@ -36,11 +36,12 @@ def tuning_table() -> pd.DataFrame:
     pd.DataFrame
         Columns benchmark, model, settings (dict), goal (geometric mean of NDCG@10 over the tasks that the
         model was tuned for), all and discovery (NDCG@10 of each task; only the first for films), chosen
-        (bool: the grid's best), edge (names of those of its numbers that end their line of the grid).
+        (bool: of those level with the grid's best, up to LEVEL of it, the first in the order of the grid), edge (names of those of its numbers that end their line of the grid).
     """
     found = pd.DataFrame(json.loads(tuning_file().read_text(encoding="utf-8"))["rows"])
-    groups = found.groupby(["benchmark", "model"])
-    found["chosen"] = found.index.isin(groups["goal"].idxmax())
+    best = found.groupby(["benchmark", "model"])["goal"].transform("max")
+    level = found[found["goal"] >= (1 - LEVEL) * best]
+    found["chosen"] = found.index.isin(level.drop_duplicates(["benchmark", "model"]).index)
     found["edge"] = [
         edges(GRIDS[row.benchmark][row.model], row.settings) if row.chosen else ""
         for row in found.itertuples()

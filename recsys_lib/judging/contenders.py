@@ -33,8 +33,8 @@ from recsys_lib.recommenders import (
 # Their figures may differ a little between machines: notebooks mark them ≈.
 STOCHASTIC = frozenset({"ALS", "BPR", "TwoTower", "BiasedMF", "Hybrid", "BoostedRanker"})
 
-# What was tried on validation, by benchmark and model; `make tune` tries it again. `judging.tune` says how the
-# settings below were chosen from it, and a test holds that they were.
+# What was tried on validation, by benchmark and model; `make tune` tries it again. `judging.tune` says how
+# the settings below were chosen from it, and a test holds that they were.
 GRIDS = {
     "movielens": {
         "UserKNN": {"neighbors": (25, 50, 100, 200, 400)},

@@ -35,8 +35,9 @@ def tuning_table() -> pd.DataFrame:
     -------
     pd.DataFrame
         Columns benchmark, model, settings (dict), goal (geometric mean of NDCG@10 over the tasks that the
-        model was tuned for), all and discovery (NDCG@10 of each task; only the first for films), chosen
-        (bool: of those level with the grid's best, up to LEVEL of it, the first in the order of the grid), edge (names of those of its numbers that end their line of the grid).
+        model was tuned for), all and discovery (NDCG@10 of each task), chosen (bool: of those level with the
+        grid's best, up to LEVEL of it, the first in the order of the grid), edge (names of those of its
+        numbers that end their line of the grid).
     """
     found = pd.DataFrame(json.loads(tuning_file().read_text(encoding="utf-8"))["rows"])
     best = found.groupby(["benchmark", "model"])["goal"].transform("max")

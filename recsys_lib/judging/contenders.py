@@ -42,15 +42,15 @@ GRIDS = {
         "EASE": {"regularization": (50.0, 100.0, 200.0, 300.0, 500.0, 1_000.0, 2_000.0)},
         "SessionEASE": {
             "regularization": (100.0, 200.0, 400.0),
-            "share": (0.25, 0.5, 0.75),
-            "scale": (100.0, 300.0, 1_000.0),
+            "share": (0.5, 0.75, 0.9),
+            "scale": (300.0, 1_000.0, 3_000.0),
         },
     },
     "complete_journey": {
         "PersonalFrequency": {"half_life": (15.0, 30.0, 60.0, 90.0, 120.0, 240.0)},
         "Popularity, 45 days": {"window": (14.0, 30.0, 45.0, 60.0, 90.0)},
         "TIFU-KNN": {
-            "neighbors": (30, 100, 300),
+            "neighbors": (10, 30, 100),
             "group_decay": (0.94, 0.96, 0.98),
             "own": (0.3, 0.5, 0.7),
         },
@@ -154,7 +154,7 @@ def _for_films(benchmark: Benchmark, profile: str, seed: int, device: str) -> li
         ALS(**settings, weighting="binary", seed=seed + number, device=device)
         for number, settings in enumerate(als_settings[: 1 if smoke else 3])
     ]
-    sessions = SessionEASE(regularization=200.0, share=0.5, scale=300.0, device=device)
+    sessions = SessionEASE(regularization=200.0, share=0.75, scale=1_000.0, device=device)
     models = {
         "Random": Random(seed=seed),
         "Popularity": Popularity(),
@@ -217,7 +217,7 @@ def _of_the_field(device: str) -> dict[str, Recommender]:
     return {
         "Popularity, 45 days": Trending(window=45.0),
         "GP-TopFreq": PersonalFrequency(half_life=None),
-        "TIFU-KNN": TIFUKNN(neighbors=30, group=1, basket_decay=1.0, group_decay=0.96, own=0.3),
+        "TIFU-KNN": TIFUKNN(neighbors=30, group=1, basket_decay=1.0, group_decay=0.96, own=0.5),
         "TrendEASE": TrendEASE(regularization=300.0, days=45.0, power=0.5, weighting="log", device=device),
     }
 

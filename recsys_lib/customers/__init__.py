@@ -13,3 +13,4 @@ from recsys_lib.customers.models import (
     probability,
 )
 from recsys_lib.customers.network import UserItemNetwork
+from recsys_lib.customers.uplift import qini_curve, uplift_areas

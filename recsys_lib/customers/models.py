@@ -79,9 +79,9 @@ def probability(model: ClassifierMixin, features: pd.DataFrame) -> np.ndarray:
 
 def forward_predictions(
     make: Callable[[], ClassifierMixin], features: pd.DataFrame, y: np.ndarray, dates: pd.Series,
-    cuts: Sequence[str | pd.Timestamp],
+    known: pd.Series, cuts: Sequence[str | pd.Timestamp],
 ) -> np.ndarray:  # fmt: skip
-    """Predict each period with a model trained on everything that started before it (rolling origin).
+    """Predict each period with a model trained on the rows whose answers were known by then (rolling origin).
 
     Parameters
     ----------
@@ -89,7 +89,10 @@ def forward_predictions(
         Returns an untrained model.
     features, y : pandas.DataFrame and array of 0 and 1, n_rows each
     dates : pandas.Series of datetime64
-        Start of each row's campaign.
+        Start of each row's campaign: the day it is predicted.
+    known : pandas.Series of datetime64
+        End of each row's campaign. A row trains only the models of cuts after that day: until then, a 0 may
+        still become a 1.
     cuts : sequence of dates
         Ascending. Period i is [cuts[i], cuts[i + 1]), the last one has no end.
 
@@ -105,12 +108,12 @@ def forward_predictions(
         )
     predicted = np.full(len(features), np.nan)
     for begin, end in zip(edges, [*edges[1:], pd.Timestamp.max], strict=True):
-        known = (dates < begin).to_numpy()
+        learnt = (known < begin).to_numpy()
         now = ((dates >= begin) & (dates < end)).to_numpy()
-        if not known.any() or not now.any():
+        if not learnt.any() or not now.any():
             raise ValueError(
-                f"the period from {begin.date()} has {now.sum()} rows, and {known.sum()} before it"
+                f"the period from {begin.date()} has {now.sum()} rows, and {learnt.sum()} known before it"
             )
-        model = fit_model(make(), features[known], np.asarray(y)[known])
+        model = fit_model(make(), features[learnt], np.asarray(y)[learnt])
         predicted[now] = probability(model, features[now])
     return predicted

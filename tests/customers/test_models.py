@@ -106,17 +106,20 @@ def test_each_period_is_predicted_by_a_model_of_the_time_before_it() -> None:
     dates = pd.Series(pd.Timestamp("2017-01-01") + pd.to_timedelta(np.arange(N) % 300, unit="D"))
     cuts = ["2017-04-01", "2017-08-01"]
     make = lambda: conversion_model("logistic regression")  # noqa: E731
-    predicted = forward_predictions(make, TABLE, Y, dates, cuts)
+    known = dates + pd.Timedelta(days=40)
+    predicted = forward_predictions(make, TABLE, Y, dates, known, cuts)
     for begin, end in ((cuts[0], cuts[1]), (cuts[1], "2018-01-01")):
         now = ((dates >= begin) & (dates < end)).to_numpy()
-        past = (dates < begin).to_numpy()
+        past = (known < begin).to_numpy()
         expected = make().fit(TABLE[past], Y[past]).predict_proba(TABLE[now])[:, 1]
         np.testing.assert_allclose(predicted[now], expected, rtol=1e-12)
     assert np.isnan(predicted[dates < cuts[0]]).all()
-    # What happens from a cut on does not reach the prediction of the period before it.
-    later = np.where(dates >= cuts[1], 1 - Y, Y)
-    again = forward_predictions(make, TABLE, later, dates, cuts)
-    assert (again[dates < cuts[1]] == predicted[dates < cuts[1]])[(dates >= cuts[0])[dates < cuts[1]]].all()
+    # An answer that is not known at a cut does not reach the prediction of the period that begins there.
+    now = ((dates >= cuts[0]) & (dates < cuts[1])).to_numpy()
+    later = np.where(known >= cuts[0], 1 - Y, Y)
+    assert (forward_predictions(make, TABLE, later, dates, known, cuts)[now] == predicted[now]).all()
+    # One that started before the cut and is not known yet would, if it were let in.
+    assert (forward_predictions(make, TABLE, later, dates, dates, cuts)[now] != predicted[now]).any()
 
 
 @pytest.mark.parametrize(
@@ -124,14 +127,14 @@ def test_each_period_is_predicted_by_a_model_of_the_time_before_it() -> None:
     [
         ([], "at least one date"),
         (["2017-08-01", "2017-04-01"], "ascending order"),
-        (["2016-04-01"], "has 600 rows, and 0 before it"),
-        (["2019-04-01"], "has 0 rows, and 600 before it"),
+        (["2016-04-01"], "has 600 rows, and 0 known before it"),
+        (["2019-04-01"], "has 0 rows, and 600 known before it"),
     ],
 )
 def test_bad_cuts_are_refused(cuts: list[str], message: str) -> None:
     dates = pd.Series(pd.Timestamp("2017-01-01") + pd.to_timedelta(np.arange(N) % 300, unit="D"))
     with pytest.raises(ValueError, match=message):
-        forward_predictions(lambda: conversion_model("logistic regression"), TABLE, Y, dates, cuts)
+        forward_predictions(lambda: conversion_model("logistic regression"), TABLE, Y, dates, dates, cuts)
 
 
 def test_platt_finds_the_most_likely_line_in_log_odds() -> None:

@@ -1,0 +1,150 @@
+"""How often a household will come, and what it will spend: BG/NBD and Gamma-Gamma, by maximum likelihood.
+
+Times are in the unit of the caller, the same everywhere: weeks in notebook 07.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+from scipy.optimize import minimize
+from scipy.special import betaln, gammaln, hyp2f1
+
+
+class VisitModel(NamedTuple):
+    """The four numbers of BG/NBD: visit rates are Gamma(r, α), dropout probabilities Beta(a, b)."""
+
+    r: float
+    alpha: float
+    a: float
+    b: float
+
+
+class SpendModel(NamedTuple):
+    """The three numbers of Gamma-Gamma: spends are Gamma(p, ν), and ν is Gamma(q, γ) over households."""
+
+    p: float
+    q: float
+    gamma: float
+
+
+def visit_log_likelihood(
+    model: VisitModel, repeats: np.ndarray, last: np.ndarray, age: np.ndarray
+) -> np.ndarray:
+    """Return the log-likelihood of each household's visits under BG/NBD, shape (n,).
+
+    While alive, a household visits at a constant rate λ; after each visit it drops out with probability p.
+    Both differ between households: λ by a gamma, p by a beta distribution, independent of each other.
+
+    Parameters
+    ----------
+    model : VisitModel
+    repeats : np.ndarray, shape (n,)
+        Visits after the first one.
+    last : np.ndarray, shape (n,)
+        Time from the first visit to the last one; 0 without repeats.
+    age : np.ndarray, shape (n,)
+        Time from the first visit to the end of the observation.
+
+    References
+    ----------
+    Fader, Hardie & Lee (2005), "Counting Your Customers the Easy Way: An Alternative to the Pareto/NBD
+    Model", Marketing Science 24(2).
+    """
+    r, alpha, a, b = model
+    common = gammaln(r + repeats) - gammaln(r) + r * np.log(alpha) - betaln(a, b)
+    alive = betaln(a, b + repeats) - (r + repeats) * np.log(alpha + age)
+    # Without a repeat there was no visit to drop out after: that term is 0, its logarithm -inf.
+    gone = betaln(a + 1, np.maximum(b + repeats - 1, 1e-9)) - (r + repeats) * np.log(alpha + last)
+    return common + np.logaddexp(alive, np.where(repeats > 0, gone, -np.inf))
+
+
+def fit_visits(repeats: np.ndarray, last: np.ndarray, age: np.ndarray) -> VisitModel:
+    """Estimate BG/NBD; the arguments are those of `visit_log_likelihood`.
+
+    Raises
+    ------
+    ValueError
+        If the times contradict each other, or no maximum is found.
+    """
+    if ((last > age) | (last < 0) | ((repeats == 0) != (last == 0))).any():
+        raise ValueError("0 ≤ last ≤ age must hold, and last is 0 exactly where there are no repeats")
+    rate = repeats.sum() / age.sum()
+    start = VisitModel(1.0, 1.0 / rate, 1.0, 10.0)
+    return VisitModel(*_maximize(lambda x: visit_log_likelihood(VisitModel(*x), repeats, last, age), start))
+
+
+def chance_alive(model: VisitModel, repeats: np.ndarray, last: np.ndarray, age: np.ndarray) -> np.ndarray:
+    """Return the probability that each household has not dropped out yet, shape (n,)."""
+    r, alpha, a, b = model
+    odds_gone = a / np.maximum(b + repeats - 1, 1e-9) * ((alpha + age) / (alpha + last)) ** (r + repeats)
+    return np.where(repeats > 0, 1 / (1 + odds_gone), 1.0)
+
+
+def expected_visits(
+    model: VisitModel, repeats: np.ndarray, last: np.ndarray, age: np.ndarray, horizon: float
+) -> np.ndarray:
+    """Return the visits to expect of each household in the `horizon` after its observation, shape (n,).
+
+    `a` = 1 exactly has no closed form; a fit never meets it.
+    """
+    r, alpha, a, b = model
+    z = horizon / (alpha + age + horizon)
+    stays = ((alpha + age) / (alpha + age + horizon)) ** (r + repeats)
+    stays *= hyp2f1(r + repeats, b + repeats, a + b + repeats - 1, z)
+    alive = chance_alive(model, repeats, last, age)
+    return (a + b + repeats - 1) / (a - 1) * (1 - stays) * alive
+
+
+def spend_log_likelihood(model: SpendModel, visits: np.ndarray, mean_spend: np.ndarray) -> np.ndarray:
+    """Return the log-likelihood of each household's mean spend per visit under Gamma-Gamma, shape (n,).
+
+    Parameters
+    ----------
+    model : SpendModel
+    visits : np.ndarray, shape (n,)
+        How many the mean is of, at least 1.
+    mean_spend : np.ndarray, shape (n,)
+        US dollars, above 0.
+
+    References
+    ----------
+    Fader & Hardie (2013), "The Gamma-Gamma Model of Monetary Value".
+    """
+    p, q, gamma = model
+    shape = p * visits
+    log_density = -betaln(shape, q) + q * np.log(gamma) + (shape - 1) * np.log(mean_spend)
+    return log_density + shape * np.log(visits) - (shape + q) * np.log(gamma + visits * mean_spend)
+
+
+def fit_spend(visits: np.ndarray, mean_spend: np.ndarray) -> SpendModel:
+    """Estimate Gamma-Gamma; the arguments are those of `spend_log_likelihood`.
+
+    Raises
+    ------
+    ValueError
+        If a spend is not above 0, or no maximum is found.
+    """
+    if (mean_spend <= 0).any() or (visits < 1).any():
+        raise ValueError("every household needs at least one visit, and a mean spend above 0")
+    start = SpendModel(2.0, 3.0, float(np.mean(mean_spend)))
+    return SpendModel(*_maximize(lambda x: spend_log_likelihood(SpendModel(*x), visits, mean_spend), start))
+
+
+def expected_spend(model: SpendModel, visits: np.ndarray, mean_spend: np.ndarray) -> np.ndarray:
+    """Return the spend to expect of each household's next visit: its own mean, drawn towards everybody's."""
+    p, q, gamma = model
+    return p * (gamma + visits * mean_spend) / (p * visits + q - 1)
+
+
+def _maximize(log_likelihood: Callable[[np.ndarray], np.ndarray], start: tuple[float, ...]) -> np.ndarray:
+    # On the logarithms of the parameters, which must all be above 0; the bounds keep exp from overflowing.
+    found = minimize(
+        lambda x: -log_likelihood(np.exp(x)).mean(),
+        np.log(start),
+        method="L-BFGS-B",
+        bounds=[(-9, 12)] * len(start),
+    )
+    if not (found.success and np.isfinite(found.fun)):
+        raise ValueError(f"no maximum of the likelihood was found: {found.message}")
+    return np.exp(found.x)

@@ -3,7 +3,7 @@
 from recsys_lib.customers.calibration import fit_calibration
 from recsys_lib.customers.campaign_features import campaign_features
 from recsys_lib.customers.campaigns import campaign_pairs, campaign_table
-from recsys_lib.customers.decision import best_threshold, profit_curve, profits, within_budget
+from recsys_lib.customers.decision import best_threshold, profit_curve, profits
 from recsys_lib.customers.encoding import as_numbers
 from recsys_lib.customers.models import (
     MODELS,

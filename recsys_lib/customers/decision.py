@@ -92,30 +92,6 @@ def best_threshold(y: np.ndarray, p: np.ndarray, value: float, cost: float) -> f
     return float(curve["threshold"].iloc[int(np.argmax(curve["profit"].to_numpy()))])
 
 
-def within_budget(p: np.ndarray, budget: float, cost: float) -> np.ndarray:
-    """Choose the most promising households that the budget pays for.
-
-    Parameters
-    ----------
-    p : array, shape (n,)
-        Predicted probability; equal ones are taken in the order of rows.
-    budget, cost : float
-        Dollars in all, and per contact.
-
-    Returns
-    -------
-    np.ndarray of bool, shape (n,)
-    """
-    _check_dollars(budget=budget, cost=cost)
-    if cost == 0:
-        raise ValueError("cost must be above 0: with free contacts no budget limits anything")
-    p = np.asarray(p, dtype=np.float64)
-    affordable = min(len(p), int(budget / cost + 1e-9))  # 0.3 / 0.1 is 2.9999999999999996
-    chosen = np.zeros(len(p), bool)
-    chosen[np.argsort(-p, kind="stable")[:affordable]] = True
-    return chosen
-
-
 def _check_dollars(**amounts: float) -> None:
     """Raise ValueError if an amount of money is negative or not a finite number."""
     for name, amount in amounts.items():

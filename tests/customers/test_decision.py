@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from recsys_lib.customers import best_threshold, profit_curve, profits, within_budget
+from recsys_lib.customers import best_threshold, profit_curve, profits
 
 RNG = np.random.default_rng(1)
 P = np.round(RNG.random(300) ** 2, 2)  # with ties
@@ -37,16 +37,6 @@ def test_without_value_nobody_and_without_cost_everybody_who_may_convert() -> No
     assert profits(Y, best_threshold(Y, P, 1.0, 0.0) <= P, 1.0, 0.0).sum() == Y.sum()
 
 
-def test_the_budget_buys_the_most_promising() -> None:
-    chosen = within_budget(P, budget=10.0, cost=0.1)
-    assert chosen.sum() == 100
-    assert P[chosen].min() >= P[~chosen].max()
-    assert within_budget(P, 0.3, 0.1).sum() == 3
-    assert within_budget(P, 0.0, 0.1).sum() == 0
-    assert within_budget(P, 1e9, 0.1).all()
-    assert within_budget(np.array([0.5, 0.5, 0.5]), 2, 1).tolist() == [True, True, False]
-
-
 @pytest.mark.parametrize(
     ("call", "message"),
     [
@@ -55,9 +45,6 @@ def test_the_budget_buys_the_most_promising() -> None:
         (lambda: profits(Y, P > 0.5, np.nan, 1.0), "value must be a number of dollars"),
         (lambda: profit_curve(Y, P, 5.0, -1.0), "cost must be a number of dollars"),
         (lambda: best_threshold(Y, P, 5.0, -1.0), "cost must be a number of dollars"),
-        (lambda: within_budget(P, 10.0, 0.0), "cost must be above 0"),
-        (lambda: within_budget(P, 10.0, -1.0), "cost must be a number of dollars"),
-        (lambda: within_budget(P, -1.0, 1.0), "budget must be a number of dollars"),
         (lambda: profits(Y, P[:5] > 0.5, 5.0, 1.0), "one entry per household in both"),
         (lambda: profit_curve(Y, P[:5], 5.0, 1.0), "vectors of one length"),
         (lambda: profit_curve(Y, P * np.nan, 5.0, 1.0), "p finite"),

@@ -27,11 +27,15 @@ QUESTIONS = (
     ("Who wants a product that nobody bought yet?", "new_products", "ndcg@10", "NDCG@10", HIGHER,
      "attributes", "attributes + BERT fine-tuned on baskets"),
     ("Who redeems a coupon?", "campaign_conversion", "roc_auc", "ROC AUC", HIGHER,
-     "redeemed before", "blend, calibrated"),
+     "redeemed before", "logistic regression"),
     ("Whom to send it, in dollars earned?", "campaign_decision", "profit_dollars", "profit", HIGHER,
      "redeemed before", "model, threshold"),
+    ("Whom does a coupon change? (a simulation)", "uplift", "qini", "Qini coefficient", HIGHER,
+     "response model", "X-learner"),
     ("Who stays away for four weeks?", "churn", "roc_auc", "ROC AUC", HIGHER,
      "visits", "logistic regression"),
+    ("What will a household spend in 13 weeks?", "spend_13_weeks", "mae", "mean absolute error, dollars", LOWER,
+     "last 13 weeks", "BG/NBD × Gamma-Gamma"),
 )  # fmt: skip
 
 LEADERBOARD_SENTENCES = {

@@ -34,7 +34,7 @@ QUESTIONS = (
      "response model", "X-learner"),
     ("Who stays away for four weeks?", "churn", "roc_auc", "ROC AUC", HIGHER,
      "visits", "logistic regression"),
-    ("What will a household spend in 13 weeks?", "spend_13_weeks", "mae", "mean absolute error, dollars", LOWER,
+    ("What will a household spend in 13 weeks?", "spend_13_weeks", "mae", "mean error, dollars", LOWER,
      "last 13 weeks", "BG/NBD × Gamma-Gamma"),
 )  # fmt: skip
 

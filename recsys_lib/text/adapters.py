@@ -1,64 +1,115 @@
-"""Fine-tuning few weights: LoRA and AdaLoRA beside the frozen ones of a BERT."""
+"""Fine-tuning few weights: LoRA, small matrices beside the frozen ones of a BERT."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
+from torch.nn import functional
+
+from recsys_lib.files import load_tensors, save_tensors
 
 TARGETS = ("query", "value")  # linear layers of every attention block that get adapters, as in the paper
 ALPHA = 16  # weight of the adapters' sum
 
 
-def add_adapters(
-    model: nn.Module, kind: str = "lora", *, rank: int = 8, steps: int | None = None, seed: int = 0
-) -> nn.Module:
-    """Freeze a model and add small trainable matrices beside its attention.
+class LowRank(nn.Module):
+    """A frozen linear layer W x + b with a learned correction beside it: + 16/rank · B A x.
 
-    LoRA adds B·A·16/rank to a frozen matrix W, where A and B are `rank` wide. AdaLoRA writes the sum as
-    B·Λ·A with a diagonal Λ, starts with 1.5 times the rank, and during training gives up the ranks that
-    matter least. A layer named `head`, if there is one, is trained in full.
+    Parameters
+    ----------
+    layer : nn.Linear
+        Becomes part of this one; its weights stay as they are.
+    rank : int
+    generator : torch.Generator
+        On the CPU; draws A. B starts at 0, so that at first the layer answers as before.
+    """
+
+    def __init__(self, layer: nn.Linear, rank: int, generator: torch.Generator) -> None:
+        super().__init__()
+        bound = layer.in_features**-0.5
+        down = torch.empty(rank, layer.in_features).uniform_(-bound, bound, generator=generator)
+        self.layer = layer
+        self.lora_a = nn.Parameter(down.to(layer.weight.device))
+        self.lora_b = nn.Parameter(layer.weight.new_zeros(layer.out_features, rank))
+        self.scale = ALPHA / rank
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return x Wᵀ + b + 16/rank · (x Aᵀ) Bᵀ, shape (…, n_out)."""
+        correction = functional.linear(functional.linear(x, self.lora_a), self.lora_b)
+        return self.layer(x) + self.scale * correction
+
+
+def add_adapters(model: nn.Module, *, rank: int = 8, seed: int = 0) -> nn.Module:
+    """Freeze a model and add small trainable matrices beside its attention's queries and values.
+
+    A layer named `head`, if there is one, is trained in full.
 
     Parameters
     ----------
     model : nn.Module
         A `PairClassifier`, `ContrastiveModel` or other model around a BERT; changed in place.
-    kind : str
-        "lora" or "adalora".
     rank : int
-        For AdaLoRA the mean rank at the end.
-    steps : int, optional
-        Number of training steps, epochs × batches: AdaLoRA only.
     seed : int
 
     Returns
     -------
     nn.Module
-        To be trained in the place of `model`. For AdaLoRA its loss also holds a penalty on ranks that
-        overlap; `mean_loss` leaves it out.
+        The same model.
 
     References
     ----------
     Hu et al. (2022), "LoRA: Low-Rank Adaptation of Large Language Models".
-    Zhang et al. (2023), "AdaLoRA: Adaptive Budget Allocation for Parameter-Efficient Fine-Tuning".
     """
-    # Imported here: it takes seconds, and most uses of this package need no adapters.
-    from peft import AdaLoraConfig, LoraConfig, get_peft_model
+    if rank < 1:
+        raise ValueError(f"rank must be at least 1, got {rank}")
+    names = [name for name, _ in model.named_modules() if name.rpartition(".")[2] in TARGETS]
+    if not names or _adapted(model):
+        raise ValueError(f"the model has no layers named {' or '.join(TARGETS)}, or has its adapters already")
+    generator = torch.Generator().manual_seed(seed)
+    model.requires_grad_(False)
+    for name in names:
+        _replace(model, name, LowRank(model.get_submodule(name), rank, generator))
+    if hasattr(model, "head"):
+        model.head.requires_grad_(True)
+    return model
 
-    common = dict(lora_alpha=ALPHA, target_modules=list(TARGETS), modules_to_save=["head"])
-    if kind == "lora":
-        config = LoraConfig(r=rank, **common)
-    elif kind == "adalora":
-        if not steps or steps < 10:
-            raise ValueError(
-                f"AdaLoRA plans its ranks over all training steps: give steps (≥ 10), got {steps}"
-            )
-        # Full rank for the first tenth, the final ranks for the last third.
-        plan = dict(tinit=steps // 10, tfinal=steps // 3, deltaT=max(1, steps // 100), total_step=steps)
-        config = AdaLoraConfig(init_r=rank + rank // 2, target_r=rank, **plan, **common)
-    else:
-        raise ValueError(f"kind must be 'lora' or 'adalora', got {kind!r}")
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(seed)
-        # The tuner inside: PeftModel's own forward would leave out AdaLoRA's penalty on ranks that overlap.
-        return get_peft_model(model, config).base_model
+
+def merge_adapters(model: nn.Module) -> nn.Module:
+    """Add the adapters into the weights beside them: the same answers, at the price of the plain model.
+
+    The model is changed in place and returned; all its weights can be trained again.
+    """
+    for name in _adapted(model):
+        adapter = model.get_submodule(name)
+        with torch.no_grad():
+            adapter.layer.weight += adapter.scale * adapter.lora_b @ adapter.lora_a
+        _replace(model, name, adapter.layer)
+    return model.requires_grad_(True)
+
+
+def save_adapters(path: str | Path, model: nn.Module, stamp: Mapping[str, Any]) -> None:
+    """Write the weights that training changes, and what is to be known of them, as a safetensors file."""
+    save_tensors(path, trained_weights(model), stamp)
+
+
+def load_adapters(path: str | Path, model: nn.Module) -> dict[str, Any]:
+    """Put what `save_adapters` wrote into a model that has adapters of the same shape; return the stamp.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    ValueError
+        If the file is damaged, or belongs to another kind of model.
+    """
+    tensors, stamp = load_tensors(path)
+    shapes = {name: tuple(weight.shape) for name, weight in trained_weights(model).items()}
+    if shapes != {name: array.shape for name, array in tensors.items()}:
+        raise ValueError(f"{Path(path).name} holds adapters of another model, or of another rank")
+    restore_weights(model, {name: torch.from_numpy(array) for name, array in tensors.items()})
+    return stamp
 
 
 def count_weights(model: nn.Module) -> tuple[int, int]:
@@ -86,12 +137,10 @@ def restore_weights(model: nn.Module, weights: dict[str, torch.Tensor]) -> None:
             parameters[name].copy_(value)
 
 
-def allocate_ranks(model: nn.Module, step: int) -> None:
-    """Let AdaLoRA move its ranks to where they help most, while the gradients of a step are still there."""
-    if hasattr(model, "update_and_allocate"):
-        model.update_and_allocate(step)
+def _adapted(model: nn.Module) -> list[str]:
+    return [name for name, module in model.named_modules() if isinstance(module, LowRank)]
 
 
-def without_penalty(model: nn.Module) -> nn.Module:
-    """Return the model whose loss is that of the task alone, without AdaLoRA's penalty on the ranks."""
-    return model.model if hasattr(model, "update_and_allocate") else model
+def _replace(model: nn.Module, name: str, layer: nn.Module) -> None:
+    parent, _, own = name.rpartition(".")
+    setattr(model.get_submodule(parent), own, layer)

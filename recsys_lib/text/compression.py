@@ -94,7 +94,7 @@ def quantize(model: Model) -> Model:
     if not names:
         raise ValueError("the model has no linear layer (left): there is nothing to quantise")
     if any("lora_" in name for name in names):
-        raise ValueError("the model has adapters: put them into its weights first, model.merge_and_unload()")
+        raise ValueError("the model has adapters: put them into its weights first, merge_adapters(model)")
     small = deepcopy(model)
     for name in names:
         parent, _, own = name.rpartition(".")

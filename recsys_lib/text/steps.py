@@ -8,7 +8,6 @@ import numpy as np
 import torch
 from torch import nn
 
-from recsys_lib.text.adapters import without_penalty
 from recsys_lib.text.tasks import Batch, Output
 
 CLIP = 1.0  # longest gradient; longer ones are shortened to it
@@ -19,7 +18,6 @@ def train_step(
     batch: Batch,
     optimizer: torch.optim.Optimizer,
     scaler: torch.amp.GradScaler,
-    adversarial: float,
     where: str,
 ) -> float:
     """Train on one batch and return its loss; raise before any weight changes if it is not finite."""
@@ -28,8 +26,6 @@ def train_step(
     with _precision(device):
         loss = model(**batch).loss
     scaler.scale(loss).backward()
-    if adversarial > 0:
-        _adversarial_backward(model, batch, scaler, adversarial)
     scaler.unscale_(optimizer)
     weights = [weight for group in optimizer.param_groups for weight in group["params"]]
     norm = nn.utils.clip_grad_norm_(weights, CLIP)
@@ -43,28 +39,8 @@ def train_step(
     return loss
 
 
-def _adversarial_backward(
-    model: nn.Module, batch: Batch, scaler: torch.amp.GradScaler, length: float
-) -> None:
-    vectors = next((w for n, w in model.named_parameters() if n.endswith("word_embeddings.weight")), None)
-    if vectors is None or vectors.grad is None:
-        raise ValueError(
-            "adversarial training moves word vectors, and this model's are frozen: adversarial=0"
-        )
-    move = length * vectors.grad / (vectors.grad.norm() + 1e-12)
-    kept = vectors.detach().clone()
-    with torch.no_grad():
-        vectors += move
-    with _precision(vectors.device):
-        loss = model(**batch).loss
-    scaler.scale(loss).backward()
-    with torch.no_grad():
-        vectors.copy_(kept)  # subtracting the move would leave rounding behind
-
-
 def evaluate(model: nn.Module, batch: Batch) -> Output:
-    """Run the model without dropout, without gradients and without AdaLoRA's penalty."""
-    model = without_penalty(model)
+    """Run the model without dropout and without gradients."""
     was_training = model.training
     model.eval()
     with torch.inference_mode(), _precision(next(model.parameters()).device):

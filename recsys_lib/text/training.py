@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from recsys_lib.text.adapters import allocate_ranks, restore_weights, trained_weights
+from recsys_lib.text.adapters import restore_weights, trained_weights
 from recsys_lib.text.batches import in_order, length_batches
 from recsys_lib.text.steps import (
     evaluate,
@@ -63,7 +63,6 @@ def fit(
     epochs: int = 3,
     batch_size: int = 32,
     rate: float = 2e-5,
-    adversarial: float = 0.0,
     seed: int = 0,
 ) -> History:
     """Train a model; leave it in evaluation mode, with the weights that did best on the validation examples.
@@ -84,9 +83,6 @@ def fit(
         Texts per step.
     rate : float
         Learning rate after the warm-up; from there it falls in a straight line to 0.
-    adversarial : float
-        If positive, every step also trains on the same batch with word vectors moved by this length in the
-        direction that raises the loss most. Twice the time.
     seed : int
 
     Returns
@@ -103,7 +99,6 @@ def fit(
     References
     ----------
     Loshchilov & Hutter (2019), "Decoupled Weight Decay Regularization".
-    Miyato et al. (2017), "Adversarial Training Methods for Semi-Supervised Text Classification".
     """
     _check(train, validation, epochs, batch_size, rate)
     device = next(model.parameters()).device
@@ -122,8 +117,7 @@ def fit(
                 batch = train.batch(rows, np.random.default_rng([seed, DRAWS, step]))
                 where = f"epoch {epoch}, batch {number} (examples {', '.join(map(str, rows[:5]))}, …)"
                 with memory_advice(batch):
-                    loss = train_step(model, batch, optimizer, scaler, adversarial, where)
-                allocate_ranks(model, step)
+                    loss = train_step(model, batch, optimizer, scaler, where)
                 optimizer.zero_grad(set_to_none=True)
                 _note_step(history, loss, batch)
             history.validation.append(mean_loss(model, validation, batch_size=batch_size, seed=seed))

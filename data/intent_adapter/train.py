@@ -24,6 +24,8 @@ if importlib.util.find_spec("pandera") is None:  # a bare GPU machine: none of w
     package = ModuleType("recsys_lib.data")
     package.__path__ = [str(ROOT / "recsys_lib" / "data")]
     sys.modules["recsys_lib.data"] = package
+    sys.modules["recsys_lib.data.interactions"] = ModuleType("recsys_lib.data.interactions")
+    sys.modules["recsys_lib.data.interactions"].check_columns = None
 
 from recsys_lib import text as bert
 from recsys_lib.text.adapters import save_adapters

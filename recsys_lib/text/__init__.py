@@ -3,9 +3,9 @@
 from recsys_lib.text.adapters import add_adapters, count_weights, load_adapters, merge_adapters, save_adapters
 from recsys_lib.text.augmentation import delete_words, merge_texts, swap_names, truncate_words
 from recsys_lib.text.batches import Tokens, length_batches, tokenize
-from recsys_lib.text.compression import drop_layers, linear_bytes, quantize
+from recsys_lib.text.compression import drop_layers, model_bytes, quantize
 from recsys_lib.text.encoder import TextModel, bundled_folder, encode, load_text_model, mean_of_tokens
-from recsys_lib.text.examples import basket_partners, purchase_pairs, related_purchases
+from recsys_lib.text.examples import purchase_pairs, related_purchases
 from recsys_lib.text.tasks import (
     ContrastiveModel,
     MaskedLanguageModel,

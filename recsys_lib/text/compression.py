@@ -72,8 +72,28 @@ class Int8Linear(nn.Module):
         return product.view(*x.shape[:-1], -1)
 
 
+class Int8Embedding(nn.Module):
+    """A table of vectors, such as the words', whose rows are int8, with one step per row.
+
+    Parameters
+    ----------
+    table : nn.Embedding
+        Stays as it is.
+    """
+
+    def __init__(self, table: nn.Embedding) -> None:
+        super().__init__()
+        weight, step = to_int8(table.weight.detach().float())
+        self.weight = nn.Parameter(weight, requires_grad=False)
+        self.step = nn.Parameter(step, requires_grad=False)
+
+    def forward(self, ids: torch.Tensor) -> torch.Tensor:
+        """Return the vectors of some rows, float32 of shape (…, width)."""
+        return self.weight[ids] * self.step[ids]
+
+
 def quantize(model: Model) -> Model:
-    """Copy a model and give its linear layers weights of eight bits: a quarter of the bytes.
+    """Copy a model and give its linear layers and embeddings eight bits: about a quarter of the bytes.
 
     Parameters
     ----------
@@ -90,28 +110,28 @@ def quantize(model: Model) -> Model:
     ----------
     Dettmers et al. (2022), "LLM.int8(): 8-bit Matrix Multiplication for Transformers at Scale".
     """
-    names = [name for name, module in model.named_modules() if isinstance(module, nn.Linear)]
+    kinds = {nn.Linear: Int8Linear, nn.Embedding: Int8Embedding}
+    names = {name: kinds[type(module)] for name, module in model.named_modules() if type(module) in kinds}
     if not names:
         raise ValueError("the model has no linear layer (left): there is nothing to quantise")
-    if any("lora_" in name for name in names):
+    if any("lora_" in name for name, _ in model.named_parameters()):
         raise ValueError("the model has adapters: put them into its weights first, merge_adapters(model)")
     small = deepcopy(model)
-    for name in names:
+    for name, kind in names.items():
         parent, _, own = name.rpartition(".")
-        setattr(small.get_submodule(parent), own, Int8Linear(small.get_submodule(name)))
+        setattr(small.get_submodule(parent), own, kind(small.get_submodule(name)))
     return small.requires_grad_(False).eval()
 
 
-def linear_bytes(model: nn.Module) -> int:
-    """Count the bytes of a model's linear layers, steps and biases included.
+def model_bytes(model: nn.Module) -> int:
+    """Count the bytes of all of a model's weights, steps and biases included.
 
     Examples
     --------
-    >>> linear_bytes(nn.Linear(3, 2)), linear_bytes(Int8Linear(nn.Linear(3, 2)))
+    >>> model_bytes(nn.Linear(3, 2)), model_bytes(Int8Linear(nn.Linear(3, 2)))
     (32, 22)
     """
-    layers = [module for module in model.modules() if isinstance(module, nn.Linear | Int8Linear)]
-    return sum(weight.nbytes for layer in layers for weight in layer.parameters())
+    return sum(weight.nbytes for weight in model.parameters())
 
 
 # ---- fewer layers

@@ -1,10 +1,9 @@
-"""What a BERT of the course learns from: what a household bought next, and what lies in one basket."""
+"""What a BERT of the course learns from: what a household had bought, and what it bought next."""
 
 from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
-from scipy.sparse import coo_array
 
 from recsys_lib.data.interactions import check_columns
 from recsys_lib.data.texts import NOTHING_BOUGHT
@@ -134,73 +133,6 @@ def related_purchases(
         nearest = kinds_bought[np.argsort(-nearness, kind="stable")[:recent]]
         texts.append("; ".join(f"{kind_names[kind]} {_times(times)}" for kind, times in nearest))
     return texts
-
-
-def basket_partners(
-    events: pd.DataFrame,
-    names: Sequence[str],
-    n: int,
-    generator: np.random.Generator,
-    *,
-    partners: int = 10,
-    together: int = 5,
-) -> tuple[list[str], list[str]]:
-    """Draw pairs of products that lie in one basket more often than independent products would.
-
-    Two products of a random basket mostly meet because both sell well. What goes with what shows in the
-    lift: baskets with both, divided by the number expected if they were independent. Every kind of product
-    is drawn equally often, and with it one of its `partners` kinds of highest lift.
-
-    Parameters
-    ----------
-    events : pandas.DataFrame
-        One row per purchase with `user`, `item` and `time`; purchases of a household at one instant are a
-        basket.
-    names : sequence of str, shape (n_items,)
-        A text per item; items of the same text are one kind.
-    n : int
-        Number of pairs.
-    generator : np.random.Generator
-    partners : int
-        Largest number of partners per kind.
-    together : int
-        Smallest number of baskets with both.
-
-    Returns
-    -------
-    first, second : lists of str, shape (n,)
-        Pairs of two different texts.
-
-    References
-    ----------
-    Brin, Motwani, Ullman & Tsur (1997), "Dynamic Itemset Counting and Implication Rules for Market Basket
-    Data", SIGMOD (lift, there called interest).
-    """
-    check_columns(events, EVENT_COLUMNS)
-    if min(n, partners, together) < 1:
-        raise ValueError(f"n, partners and together must be at least 1, got {n}, {partners}, {together}")
-    kinds, _, kind_names = _kinds(names)
-    basket = events.groupby(["user", "time"], sort=False).ngroup().to_numpy()
-    kind = kinds[events["item"].to_numpy()]
-    shape = (int(basket.max()) + 1, len(kind_names))
-    held = coo_array((np.ones(len(kind), np.float32), (basket, kind)), shape=shape).tocsr()
-    held.data[:] = 1
-    both = (held.T @ held).toarray()
-    count = np.diag(both).copy()
-    np.fill_diagonal(both, 0)
-    # The prior of 5 expected baskets keeps rare kinds from topping every list by chance.
-    lift = np.where(both >= together, both / (np.outer(count, count) / shape[0] + 5), 0)
-    best = np.argsort(-lift, axis=1, kind="stable")[:, :partners]
-    valid = np.take_along_axis(lift, best, axis=1) > 1
-    rows = np.flatnonzero(valid.any(axis=1))
-    if len(rows) == 0:
-        raise ValueError(
-            f"no two kinds of products share {together} baskets, more than independent purchases would"
-        )
-    first = generator.choice(rows, n)
-    # Valid partners stand in front: their number says how far to draw.
-    second = best[first, generator.integers(valid.sum(axis=1)[first])]
-    return [kind_names[i] for i in first], [kind_names[j] for j in second]
 
 
 def _kinds(names: Sequence[str]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

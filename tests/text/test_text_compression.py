@@ -16,9 +16,10 @@ from recsys_lib.text import (
     encode,
     fit,
     labeled_pairs,
-    linear_bytes,
     masked_texts,
     mean_loss,
+    merge_adapters,
+    model_bytes,
     predict,
     quantize,
 )
@@ -100,10 +101,12 @@ def test_a_quantised_classifier_is_smaller_and_judges_alike(tiny) -> None:
     assert not any(isinstance(module, nn.Linear) for module in small.modules())
     plain = predict(model, examples)
     assert 0 < np.abs(found - plain).max() < 0.02 * np.ptp(plain) + 1e-3
-    layers = [layer for layer in model.modules() if isinstance(layer, nn.Linear)]
-    assert linear_bytes(model) == sum(4 * layer.weight.numel() + 4 * len(layer.bias) for layer in layers)
-    assert linear_bytes(small) == sum(layer.weight.numel() + 8 * len(layer.bias) for layer in layers)
-    assert linear_bytes(small) < linear_bytes(model) / 3
+    tables = [m for m in model.modules() if isinstance(m, nn.Linear | nn.Embedding)]
+    rounded = sum(table.weight.numel() for table in tables)
+    steps = sum(len(table.weight) for table in tables)
+    others = sum(weight.numel() for weight in model.parameters()) - rounded
+    assert model_bytes(model) == 4 * (rounded + others)
+    assert model_bytes(small) == rounded + 4 * (steps + others)
 
 
 def test_a_quantised_encoder_encodes_and_has_a_cache_of_its_own(tiny, tmp_path) -> None:
@@ -133,10 +136,10 @@ def test_what_cannot_be_quantised_or_trained_is_refused(tiny) -> None:
         fit(small, examples, examples)
     with pytest.raises(ValueError, match="no linear layer"):
         quantize(small)
-    adapted = add_adapters(PairClassifier(tiny), "lora", rank=2)
-    with pytest.raises(ValueError, match="merge_and_unload"):
+    adapted = add_adapters(PairClassifier(tiny), rank=2)
+    with pytest.raises(ValueError, match="merge_adapters"):
         quantize(adapted)
-    merged = adapted.merge_and_unload()
+    merged = merge_adapters(adapted)
     assert np.abs(predict(quantize(merged), examples) - predict(merged, examples)).max() < 0.01
 
 

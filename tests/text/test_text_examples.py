@@ -1,12 +1,10 @@
-"""Pairs of household and product, the purchases that describe a household, and what goes into one basket."""
-
-from collections import Counter
+"""Pairs of household and product, and the purchases that describe a household."""
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from recsys_lib.text import basket_partners, purchase_pairs, related_purchases
+from recsys_lib.text import purchase_pairs, related_purchases
 
 MAY = pd.Timestamp("2017-05-01")
 
@@ -117,35 +115,3 @@ def test_related_purchases_refuse_what_they_cannot_name(diary) -> None:
         related_purchases(diary, pairs, MAY, NAMES[:4], VECTORS[:4])
     with pytest.raises(ValueError, match="at least 1"):
         related_purchases(diary, pairs, MAY, NAMES, VECTORS, recent=0)
-
-
-@pytest.fixture
-def baskets() -> pd.DataFrame:
-    """100 baskets with item 0; 1 goes with 2 and 3 with 4; 5 is bought too seldom to tell."""
-    rows = []
-    for number in range(100):
-        content = [
-            0,
-            *((1, 2) if number < 40 else (3, 4) if number < 80 else ()),
-            *((5,) if number < 3 else ()),
-        ]
-        rows += [
-            (number % 7, item, pd.Timestamp("2017-01-01") + pd.Timedelta(hours=number)) for item in content
-        ]
-    return pd.DataFrame(rows, columns=["user", "item", "time"])
-
-
-def test_partners_go_together_beyond_chance(baskets) -> None:
-    names = ["bag", "bread", "butter", "soap", "sponge", "rarity"]
-    first, second = basket_partners(baskets, names, 400, np.random.default_rng(0))
-    drawn = Counter(zip(first, second, strict=True))
-    assert set(drawn) == {("bread", "butter"), ("butter", "bread"), ("soap", "sponge"), ("sponge", "soap")}
-    assert min(drawn.values()) > 60  # every kind equally often
-
-
-def test_partners_that_do_not_exist(baskets) -> None:
-    names = ["bag", "bread", "butter", "soap", "sponge", "rarity"]
-    with pytest.raises(ValueError, match="no two kinds"):
-        basket_partners(baskets, names, 10, np.random.default_rng(0), together=41)
-    with pytest.raises(ValueError, match="at least 1"):
-        basket_partners(baskets, names, 0, np.random.default_rng(0))

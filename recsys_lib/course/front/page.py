@@ -130,12 +130,16 @@ def load_kept(root: Path) -> dict[str, Any]:
         "results": notebook name → rows; "course": timings, None if not kept yet; "benchmarks": name →
         payload; "titles": notebook name → its title; "glossary": list of rows as dicts.
     """
-    kept = {path.name: path for path in sorted((root / "results").glob("[0-9][0-9]_*.json"))}
-    # Some models learn too little in a default run: a full run that is kept takes its place.
-    kept |= {path.name: path for path in (root / "results" / "full").glob("[0-9][0-9]_*.json")}
-    payloads = [json.loads(path.read_text(encoding="utf-8")) for path in kept.values()]
-    for payload in payloads:
+    results: dict[str, list] = {}
+    for path in sorted((root / "results").glob("[0-9][0-9]_*.json")) + sorted(
+        (root / "results" / "full").glob("[0-9][0-9]_*.json")
+    ):
+        payload = json.loads(path.read_text(encoding="utf-8"))
         validate_results(payload)
+        # Some models need more than a default run: the tasks of a full run that is kept take its place.
+        new = {row["task"] for row in payload["rows"]}
+        others = [row for row in results.get(payload["notebook"], []) if row["task"] not in new]
+        results[payload["notebook"]] = others + payload["rows"]
     course = root / "results" / "course.json"
     benchmarks = sorted((root / "benchmarks" / "results").glob("*.json"))
     titles = {
@@ -143,7 +147,7 @@ def load_kept(root: Path) -> dict[str, Any]:
         for path in find_notebooks(root / "notebooks")
     }
     return {
-        "results": {payload["notebook"]: payload["rows"] for payload in payloads},
+        "results": results,
         "course": json.loads(course.read_text(encoding="utf-8")) if course.is_file() else None,
         "benchmarks": {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in benchmarks},
         "titles": titles,

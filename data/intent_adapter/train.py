@@ -30,7 +30,8 @@ if importlib.util.find_spec("pandera") is None:  # a bare GPU machine: none of w
     sys.modules["recsys_lib.data.interactions"].check_columns = None
 
 from recsys_lib import text as bert
-from recsys_lib.text.adapters import save_adapters
+from recsys_lib.files import save_tensors
+from recsys_lib.text.adapters import trained_weights
 
 MONTHS = {"train": ("2017-08-01", "2017-09-01", "2017-10-01"), "november": ("2017-11-01",), "december": ("2017-12-01",)}
 BATCH, EPOCHS, SECONDS = 128, 2, 230  # after so many seconds, what is left of the list is left out
@@ -164,7 +165,7 @@ def main(folder: str, output: str, commit: str = "unknown", model: str | None = 
         if seed == 0:
             stamp = {"base": "all-MiniLM-L6-v2", "rank": 8, "rate": rate, "seed": seed, "commit": commit,
                      "device": torch.cuda.get_device_name() if device == "cuda" else "CPU", "pairs": len(run.tables["train"])}
-            save_adapters(Path(output) / "intent_adapter.safetensors", classifier, stamp)
+            save_tensors(Path(output) / "intent_adapter.safetensors", trained_weights(classifier), stamp)
             teacher = bert.merge_adapters(classifier)
     jobs = [
         lambda: distil(run, teacher),

@@ -1,6 +1,6 @@
 """A pre-trained BERT for texts: vectors, fine-tuning, augmentation, compression."""
 
-from recsys_lib.text.adapters import add_adapters, count_weights, load_adapters, merge_adapters, save_adapters
+from recsys_lib.text.adapters import add_adapters, count_weights, load_adapters, merge_adapters
 from recsys_lib.text.augmentation import delete_words, merge_texts, swap_names, truncate_words
 from recsys_lib.text.batches import Tokens, length_batches, tokenize
 from recsys_lib.text.compression import drop_layers, model_bytes, quantize

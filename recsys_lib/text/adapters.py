@@ -1,6 +1,5 @@
 """Fine-tuning few weights: LoRA, small matrices beside the frozen ones of a BERT."""
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +7,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from recsys_lib.files import load_tensors, save_tensors
+from recsys_lib.files import load_tensors
 
 TARGETS = ("query", "value")  # linear layers of every attention block that get adapters, as in the paper
 ALPHA = 16  # weight of the adapters' sum
@@ -89,13 +88,8 @@ def merge_adapters(model: nn.Module) -> nn.Module:
     return model.requires_grad_(True)
 
 
-def save_adapters(path: str | Path, model: nn.Module, stamp: Mapping[str, Any]) -> None:
-    """Write the weights that training changes, and what is to be known of them, as a safetensors file."""
-    save_tensors(path, trained_weights(model), stamp)
-
-
 def load_adapters(path: str | Path, model: nn.Module) -> dict[str, Any]:
-    """Put what `save_adapters` wrote into a model that has adapters of the same shape; return the stamp.
+    """Put saved `trained_weights` into a model that has adapters of the same shape; return the file's stamp.
 
     Raises
     ------

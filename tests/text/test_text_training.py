@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from recsys_lib.files import save_tensors
 from recsys_lib.text import (
     ContrastiveModel,
     MaskedLanguageModel,
@@ -21,10 +22,10 @@ from recsys_lib.text import (
     mean_loss,
     merge_adapters,
     predict,
-    save_adapters,
 )
 from recsys_lib.text import steps as steps_module
 from recsys_lib.text import training as training_module
+from recsys_lib.text.adapters import trained_weights
 from recsys_lib.text.training import rate_factor
 
 FOODS = "apple bread butter cheese milk pasta rice salad soup tea".split()
@@ -192,7 +193,7 @@ def test_adapters_are_saved_and_loaded(load, tmp_path, patient) -> None:
     data, path = examples(load(), 32), tmp_path / "some.safetensors"
     adapted = add_adapters(PairClassifier(load()), rank=2)
     fit(adapted, data, data, epochs=2, batch_size=16, rate=2e-2)
-    save_adapters(path, adapted, {"rank": 2})
+    save_tensors(path, trained_weights(adapted), {"rank": 2})
     again = add_adapters(PairClassifier(load(), seed=5), rank=2, seed=5)
     assert not np.array_equal(predict(again, data), predict(adapted, data))
     assert load_adapters(path, again) == {"rank": 2}

@@ -111,6 +111,14 @@ def speed_rows(benchmarks: Mapping[str, Any]) -> list[tuple[str, float, dict[str
         )
         for what, results in cells
     ]
+    gpu = benchmarks.get("gpu", {})
+    timed += [
+        (f"top 10 of {cell['items']:,} items, {gpu['device']}", ours / 1000, {"torch": torch / 1000})
+        for cell in gpu.get("cells", [])
+        if (cell["factors"], cell["queries"], cell["k"]) == ("random", 1024, 10)
+        and cell["items"] in (17_000, 1_000_000)  # the smallest, and the usual large one
+        for ours, torch in [[cell["milliseconds"][name] for name in ("recsys_lib", "torch")]]
+    ]
     fitted = benchmarks.get("recommenders", {}).get("results", {})
     return timed + [
         (what, fitted[name]["median"], {"implicit": fitted[f"implicit {name}"]["median"]})

@@ -78,7 +78,7 @@ def draw_map() -> Figure:
         for notebook in NOTEBOOKS
         if notebook[1] in numbers
     ]
-    figure, ax = plt.subplots(figsize=(12.4, 4.2))
+    figure, ax = plt.subplots(figsize=(15.6, 4.2))
     draw_boxes(ax, boxes, links, size=(2.8, 0.95))
     for line in ax.lines:
         line.set(lw=0.8, alpha=0.6)

@@ -4,7 +4,7 @@ Times are in the unit of the caller, the same everywhere: weeks in notebook 07.
 """
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 from scipy.optimize import minimize
@@ -26,6 +26,9 @@ class SpendModel(NamedTuple):
     p: float
     q: float
     gamma: float
+
+
+Model = TypeVar("Model", VisitModel, SpendModel)
 
 
 def visit_log_likelihood(
@@ -60,18 +63,11 @@ def visit_log_likelihood(
 
 
 def fit_visits(repeats: np.ndarray, last: np.ndarray, age: np.ndarray) -> VisitModel:
-    """Estimate BG/NBD; the arguments are those of `visit_log_likelihood`.
-
-    Raises
-    ------
-    ValueError
-        If the times contradict each other, or no maximum is found.
-    """
+    """Estimate BG/NBD, with the arguments of `visit_log_likelihood`; refuse times that contradict each other."""
     if ((last > age) | (last < 0) | ((repeats == 0) != (last == 0))).any():
         raise ValueError("0 ≤ last ≤ age must hold, and last is 0 exactly where there are no repeats")
-    rate = repeats.sum() / age.sum()
-    start = VisitModel(1.0, 1.0 / rate, 1.0, 10.0)
-    return VisitModel(*_maximize(lambda x: visit_log_likelihood(VisitModel(*x), repeats, last, age), start))
+    start = VisitModel(1.0, age.sum() / repeats.sum(), 1.0, 10.0)
+    return _maximize(visit_log_likelihood, start, repeats, last, age)
 
 
 def chance_alive(model: VisitModel, repeats: np.ndarray, last: np.ndarray, age: np.ndarray) -> np.ndarray:
@@ -79,6 +75,14 @@ def chance_alive(model: VisitModel, repeats: np.ndarray, last: np.ndarray, age: 
     r, alpha, a, b = model
     odds_gone = a / np.maximum(b + repeats - 1, 1e-9) * ((alpha + age) / (alpha + last)) ** (r + repeats)
     return np.where(repeats > 0, 1 / (1 + odds_gone), 1.0)
+
+
+def chance_of_visit(
+    model: VisitModel, repeats: np.ndarray, last: np.ndarray, age: np.ndarray, horizon: float
+) -> np.ndarray:
+    """Return the probability that each household comes at all in the `horizon` to come, shape (n,)."""
+    none = ((model.alpha + age) / (model.alpha + age + horizon)) ** (model.r + repeats)
+    return chance_alive(model, repeats, last, age) * (1 - none)
 
 
 def expected_visits(
@@ -118,17 +122,11 @@ def spend_log_likelihood(model: SpendModel, visits: np.ndarray, mean_spend: np.n
 
 
 def fit_spend(visits: np.ndarray, mean_spend: np.ndarray) -> SpendModel:
-    """Estimate Gamma-Gamma; the arguments are those of `spend_log_likelihood`.
-
-    Raises
-    ------
-    ValueError
-        If a spend is not above 0, or no maximum is found.
-    """
+    """Estimate Gamma-Gamma, with the arguments of `spend_log_likelihood`; refuse a spend not above 0."""
     if (mean_spend <= 0).any() or (visits < 1).any():
         raise ValueError("every household needs at least one visit, and a mean spend above 0")
     start = SpendModel(2.0, 3.0, float(np.mean(mean_spend)))
-    return SpendModel(*_maximize(lambda x: spend_log_likelihood(SpendModel(*x), visits, mean_spend), start))
+    return _maximize(spend_log_likelihood, start, visits, mean_spend)
 
 
 def expected_spend(model: SpendModel, visits: np.ndarray, mean_spend: np.ndarray) -> np.ndarray:
@@ -137,14 +135,14 @@ def expected_spend(model: SpendModel, visits: np.ndarray, mean_spend: np.ndarray
     return p * (gamma + visits * mean_spend) / (p * visits + q - 1)
 
 
-def _maximize(log_likelihood: Callable[[np.ndarray], np.ndarray], start: tuple[float, ...]) -> np.ndarray:
+def _maximize(log_likelihood: Callable[..., np.ndarray], start: Model, *data: np.ndarray) -> Model:
     # On the logarithms of the parameters, which must all be above 0; the bounds keep exp from overflowing.
-    found = minimize(
-        lambda x: -log_likelihood(np.exp(x)).mean(),
-        np.log(start),
-        method="L-BFGS-B",
-        bounds=[(-9, 12)] * len(start),
-    )
+    bounds = [(-9, 12)] * len(start)
+
+    def loss(logs: np.ndarray) -> float:
+        return -log_likelihood(type(start)(*np.exp(logs)), *data).mean()
+
+    found = minimize(loss, np.log(start), method="L-BFGS-B", bounds=bounds)
     if not (found.success and np.isfinite(found.fun)):
         raise ValueError(f"no maximum of the likelihood was found: {found.message}")
-    return np.exp(found.x)
+    return type(start)(*np.exp(found.x))

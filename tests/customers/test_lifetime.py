@@ -9,6 +9,7 @@ from recsys_lib.customers.lifetime import (
     SpendModel,
     VisitModel,
     chance_alive,
+    chance_of_visit,
     expected_spend,
     expected_visits,
     fit_spend,
@@ -66,10 +67,12 @@ def test_what_was_simulated_is_found_again() -> None:
 def test_what_is_expected_is_what_the_simulation_does() -> None:
     later = expected_visits(TRUE, REPEATS, LAST, AGE, 12.0)
     alive = chance_alive(TRUE, REPEATS, LAST, AGE)
+    comes = chance_of_visit(TRUE, REPEATS, LAST, AGE, 12.0)
     assert (alive[REPEATS == 0] == 1).all()
     for some in (REPEATS == 0, (REPEATS > 0) & (REPEATS < 5), REPEATS >= 5, AGE - LAST > 8, AGE - LAST < 2):
         error = 4 * LATER[some].std() / np.sqrt(some.sum())
         assert abs(later[some].mean() - LATER[some].mean()) < error
+        assert abs(comes[some].mean() - (LATER[some] > 0).mean()) < 4 * 0.5 / np.sqrt(some.sum())
         assert abs(alive[some].mean() - ALIVE[some].mean()) < 4 * 0.5 / np.sqrt(some.sum())
 
 

@@ -63,7 +63,7 @@ def visit_log_likelihood(
 
 
 def fit_visits(repeats: np.ndarray, last: np.ndarray, age: np.ndarray) -> VisitModel:
-    """Estimate BG/NBD, with the arguments of `visit_log_likelihood`; refuse times that contradict each other."""
+    """Estimate BG/NBD, with the arguments of `visit_log_likelihood`; refuse times that are out of order."""
     if ((last > age) | (last < 0) | ((repeats == 0) != (last == 0))).any():
         raise ValueError("0 ≤ last ≤ age must hold, and last is 0 exactly where there are no repeats")
     start = VisitModel(1.0, age.sum() / repeats.sum(), 1.0, 10.0)

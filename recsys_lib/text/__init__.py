@@ -1,7 +1,7 @@
 """A pre-trained BERT for texts: vectors, fine-tuning, augmentation, compression."""
 
 from recsys_lib.text.adapters import add_adapters, count_weights, load_adapters, merge_adapters
-from recsys_lib.text.augmentation import delete_words, merge_texts, swap_names, truncate_words
+from recsys_lib.text.augmentation import delete_words
 from recsys_lib.text.batches import Tokens, length_batches, tokenize
 from recsys_lib.text.compression import drop_layers, model_bytes, quantize
 from recsys_lib.text.encoder import TextModel, bundled_folder, encode, load_text_model, mean_of_tokens
@@ -15,4 +15,3 @@ from recsys_lib.text.tasks import (
     matching_texts,
 )
 from recsys_lib.text.training import History, fit, mean_loss, predict
-from recsys_lib.text.translation import back_translate

@@ -6,14 +6,13 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
-from scipy.sparse import coo_array
+from scipy.sparse import coo_array, eye_array
 
 from recsys_lib.data import Interactions
 from recsys_lib.recommenders.shared.base import Recommender
-from recsys_lib.recommenders.shared.checks import check_count, check_not_negative
-from recsys_lib.recommenders.shared.products import sparse_product
-
-_BLOCK = 512  # users whose distances to all exist at the same time
+from recsys_lib.recommenders.shared.checks import check_count, check_share
+from recsys_lib.recommenders.shared.products import sparse_product, squared_lengths
+from recsys_lib.scoring import top_k_blocks
 
 
 @dataclass(kw_only=True, eq=False)
@@ -50,10 +49,7 @@ class TIFUKNN(Recommender):
 
     def __post_init__(self) -> None:
         check_count(neighbors=self.neighbors, group=self.group)
-        for name in ("basket_decay", "group_decay", "own"):
-            check_not_negative(**{name: (share := getattr(self, name))})
-            if share > 1:
-                raise ValueError(f"{name} must lie between 0 and 1, got {share!r}")
+        check_share(basket_decay=self.basket_decay, group_decay=self.group_decay, own=self.own)
 
     def _fit(self, train: Interactions) -> None:
         users, items, after, total = _baskets(train)
@@ -65,8 +61,7 @@ class TIFUKNN(Recommender):
         self.vectors_ = (
             coo_array((weights, (users, items)), shape=train.matrix.shape).tocsr().astype(np.float32)
         )
-        blocks = np.array_split(np.arange(train.n_users), -(-train.n_users // _BLOCK))
-        near = np.concatenate([self._nearest(block) for block in blocks])
+        near = self._nearest()
         rows = np.repeat(np.arange(train.n_users), near.shape[1] + 1)
         columns = np.c_[np.arange(train.n_users), near].ravel()
         shares = np.full((train.n_users, near.shape[1] + 1), (1 - self.own) / near.shape[1])
@@ -76,12 +71,17 @@ class TIFUKNN(Recommender):
     def _score(self, users: np.ndarray) -> np.ndarray:
         return sparse_product(self.mix_[users], self.vectors_)
 
-    def _nearest(self, block: np.ndarray) -> np.ndarray:
-        """Positions of the nearest other users, shape (len(block), at most neighbors)."""
-        squares = self.vectors_.multiply(self.vectors_).sum(axis=1)
-        far = squares - 2 * (self.vectors_[block] @ self.vectors_.T).toarray()
-        far[np.arange(len(block)), block] = np.inf
-        return np.argsort(far, axis=1, kind="stable")[:, : min(self.neighbors, max(1, len(squares) - 1))]
+    def _nearest(self) -> np.ndarray:
+        """Positions of the nearest other users, shape (n_users, at most neighbors)."""
+        n, others, squares = self.vectors_.shape[0], self.vectors_.T.tocsr(), squared_lengths(self.vectors_)
+        near = top_k_blocks(
+            lambda some: 2 * sparse_product(self.vectors_[some], others) - squares,  # a low distance is high
+            n,
+            n,
+            min(self.neighbors, max(1, n - 1)),
+            exclude=eye_array(n, format="csr"),
+        )
+        return np.maximum(near.ids, 0)  # who is alone is mixed with itself
 
 
 def _baskets(train: Interactions) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:

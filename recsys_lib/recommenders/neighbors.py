@@ -84,11 +84,9 @@ class ItemKNN(Recommender):
         self.history_, self.newest_ = history.build_history(train, self.weighting, self.half_life)
         weights = weigh(train, "count" if self.similarity == "bm25" else self.weighting)
         self.vectors_ = similarity_vectors(weights.T.tocsr(), self.similarity, self.shrinkage)
-        if self.neighbors is None and train.n_users <= train.n_items:
-            self.neighbors_ = _NONE  # the users' kernel needs none
-            return
         if self.neighbors is None:
-            self.neighbors_ = all_similar(self.vectors_, self.include_self)
+            few = train.n_users <= train.n_items  # then the users' kernel needs none
+            self.neighbors_ = _NONE if few else all_similar(self.vectors_, self.include_self)
             return
         self.neighbors_ = nearest(self.vectors_, self.neighbors)
         if self.include_self:

@@ -13,7 +13,7 @@ from recsys_lib.recommenders.shared import history
 from recsys_lib.recommenders.shared.base import Recommender
 from recsys_lib.recommenders.shared.checks import check_not_negative, check_positive, check_seed
 from recsys_lib.recommenders.shared.products import user_counts
-from recsys_lib.recommenders.shared.weighting import check_weighting, weigh
+from recsys_lib.recommenders.shared.weighting import check_weighting, recent_users, weigh
 
 
 @dataclass(kw_only=True, eq=False)
@@ -119,9 +119,11 @@ class Trending(Recommender):
         check_positive(half_life=self.half_life, floor=self.floor, **window)
 
     def _fit(self, train: Interactions) -> None:
-        weights = weigh(train, "binary", self.window or self.half_life)  # with a window: ½ at its edge
-        counted = weights.data if self.window is None else weights.data > 0.5
-        recent = np.bincount(weights.indices, counted, minlength=train.n_items)
+        if self.window is None:
+            weights = weigh(train, "binary", self.half_life)
+            recent = np.bincount(weights.indices, weights.data, minlength=train.n_items)
+        else:
+            recent = recent_users(train, self.window)
         self.trend_ = np.log(recent + self.floor).astype(np.float32)
 
     def _score(self, users: np.ndarray) -> np.ndarray:

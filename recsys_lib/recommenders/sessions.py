@@ -14,9 +14,15 @@ from recsys_lib.recommenders.ease import EASE
 from recsys_lib.recommenders.shared import history
 from recsys_lib.recommenders.shared.arrays import Array, as_native
 from recsys_lib.recommenders.shared.base import Recommender
-from recsys_lib.recommenders.shared.checks import check_not_negative, check_positive
+from recsys_lib.recommenders.shared.checks import check_not_negative, check_positive, check_share
 from recsys_lib.recommenders.shared.products import dense_product, gram, item_weights, user_counts
-from recsys_lib.recommenders.shared.weighting import SECONDS_PER_DAY, check_weighting, seconds, weigh
+from recsys_lib.recommenders.shared.weighting import (
+    SECONDS_PER_DAY,
+    check_weighting,
+    recent_users,
+    seconds,
+    weigh,
+)
 from recsys_lib.scoring import TopK, top_k_blocks
 
 
@@ -64,9 +70,7 @@ class SessionEASE(Recommender):
 
     def __post_init__(self) -> None:
         check_positive(regularization=self.regularization, scale=self.scale)
-        check_not_negative(share=self.share)
-        if self.share > 1:
-            raise ValueError(f"share must lie between 0 and 1, got {self.share!r}")
+        check_share(share=self.share)
         check_weighting(self.weighting, self.half_life)
 
     def _fit(self, train: Interactions) -> None:
@@ -124,8 +128,7 @@ class TrendEASE(EASE):
 
     def _fit(self, train: Interactions, item_features: csr_array | np.ndarray | None = None) -> None:
         super()._fit(train, item_features)
-        latest = weigh(train, "binary", self.days)  # ½ at an age of `days`
-        recent = np.bincount(latest.indices, latest.data > 0.5, minlength=train.n_items)
+        recent = recent_users(train, self.days)
         span = np.ptp(seconds(train.events["time"])) / SECONDS_PER_DAY
         usual = user_counts(train.matrix) * self.days / max(span, self.days)
         self.trend_ = torch.as_tensor(((recent + 1) / (usual + 1)) ** self.power).float().to(self._device())

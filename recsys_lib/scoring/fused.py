@@ -67,13 +67,13 @@ def rank_factors(
     blocks = []
     for first in range(0, len(queries), n_block):
         block = queries[first : first + n_block]
-        bounds, pairs = _bound(block, items, longest, group, certify, _Seen(seen, first, len(block)))
+        bounds, pairs = _bound(block, items, longest, group, certify, (seen, first))
         blocks.append(_choose(block, items, bounds, pairs, k, certify))
     return tuple(torch.cat(parts) if len(parts) > 1 else parts[0] for parts in zip(*blocks, strict=True))
 
 
 def _bound(
-    queries: torch.Tensor, items: torch.Tensor, longest: torch.Tensor, group: int, certify: bool, seen: _Seen
+    queries: torch.Tensor, items: torch.Tensor, longest: torch.Tensor, group: int, certify: bool, seen: tuple
 ) -> tuple[torch.Tensor, tuple]:
     """Give every group a number for every query; also return the excluded pairs, on the device."""
     n_queries, (n_items, width) = len(queries), items.shape
@@ -97,7 +97,7 @@ def _bound(
             queries, items, lengths, longest, bounds, n_queries, *shape, tile, height, num_warps=8,
             num_stages=stages,
         )  # fmt: skip
-    starts, pairs = seen.on(queries.device)  # while that one is busy
+    starts, pairs = _pairs(*seen, queries)  # while the device is busy
     if pairs is not None:
         grid = n_queries, _STRIDE
         _bound_unseen[grid](queries, items, bounds, starts, pairs, *shape, _STRIDE, num_warps=1)
@@ -149,22 +149,19 @@ def _norms(factors: torch.Tensor, group: int) -> torch.Tensor:
     return norms
 
 
-class _Seen:
-    """The excluded items of a block of queries."""
-
-    def __init__(self, seen: csr_array | None, first: int, n_queries: int) -> None:
-        self.starts, self.items = np.zeros(1, np.int64), np.empty(0, np.int32)
-        if seen is not None:
-            starts = seen.indptr[first : first + n_queries + 1].astype(np.int64)
-            self.starts, self.items = starts - starts[0], seen.indices[starts[0] : starts[-1]]
-
-    def on(self, device: torch.device) -> tuple[torch.Tensor | None, torch.Tensor | None]:
-        """Send to the device where the items of each query start, and the items."""
-        if not len(self.items):
-            return None, None
-        both = np.concatenate([self.starts.view(np.int32), self.items.astype(np.int32)])  # one transfer
-        sent = torch.from_numpy(both).to(device, non_blocking=True)
-        return sent[: 2 * len(self.starts)].view(torch.int64), sent[2 * len(self.starts) :]
+def _pairs(
+    seen: csr_array | None, first: int, queries: torch.Tensor
+) -> tuple[torch.Tensor | None, torch.Tensor | None]:
+    """Send to the device where the excluded items of each query of a block start, and the items."""
+    if seen is None:
+        return None, None
+    starts = seen.indptr[first : first + len(queries) + 1].astype(np.int64)
+    items = seen.indices[starts[0] : starts[-1]].astype(np.int32)
+    if not len(items):
+        return None, None
+    both = torch.from_numpy(np.concatenate([(starts - starts[0]).view(np.int32), items]))  # one transfer
+    sent = both.to(queries.device, non_blocking=True)
+    return sent[: 2 * len(starts)].view(torch.int64), sent[2 * len(starts) :]
 
 
 @triton.jit

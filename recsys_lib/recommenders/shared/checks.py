@@ -22,6 +22,7 @@ __all__ = [
     "check_positions",
     "check_positive",
     "check_seed",
+    "check_share",
 ]
 
 
@@ -51,6 +52,14 @@ def check_positive(**values: float) -> None:
     for name, value in values.items():
         if not (_is_number(value) and value > 0):
             raise ValueError(f"{name} must be a number above 0, got {value!r}")
+
+
+def check_share(**values: float) -> None:
+    """Refuse the first hyper-parameter that is not a number from 0 to 1."""
+    check_not_negative(**values)
+    for name, value in values.items():
+        if value > 1:
+            raise ValueError(f"{name} must lie between 0 and 1, got {value!r}")
 
 
 def check_not_negative(**values: float) -> None:

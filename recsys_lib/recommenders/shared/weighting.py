@@ -49,6 +49,15 @@ def weigh(train: Interactions, weighting: str = "count", half_life: float | None
     return weights
 
 
+def recent_users(train: Interactions, days: float) -> np.ndarray:
+    """Count the users who had each item in the last days before the newest event of all, shape (n_items,)."""
+    if train.events is None:
+        raise ValueError("the last days need the times of events: build Interactions with time=…")
+    moments = seconds(train.events["time"])
+    late = train.events[moments > moments.max() - days * SECONDS_PER_DAY]
+    return np.bincount(late.drop_duplicates(["user", "item"])["item"], minlength=train.n_items)
+
+
 def seconds(times: pd.Series | np.ndarray) -> np.ndarray:
     """Return times as float64 seconds: datetimes since 1970, numbers as they are."""
     times = np.asarray(times)

@@ -1,12 +1,9 @@
 """Train the adapter that notebook 04 loads: `python data/intent_adapter/train.py PAIRS OUTPUT` (a GPU: minutes).
 
-PAIRS is a folder with `pairs.csv.gz`: the columns `bought`, `product`, `label` and `month` of section 9's pairs, 60,000
-for each of August, September and October, 3,000 for November, 12,000 for December (seed 0). A second file, `corpus.txt.gz`,
-holds section 5's texts. OUTPUT gets the adapter, every model's predictions, and the rows for `results/full`. The run that is
-shipped had no time left for the last two jobs of the list.
+PAIRS is the folder that `pairs.py` beside this file writes. OUTPUT gets the adapter, every model's predictions, and the
+rows for `results/full`.
 """
 
-import gzip
 import importlib.util
 import json
 import sys
@@ -113,28 +110,6 @@ def choose_rate(run: Run, rates: tuple[float, ...] = (5e-4, 1e-3, 2e-3)) -> floa
     return max(found, key=found.get)
 
 
-def train_words(run: Run, corpus: list[str]) -> None:
-    """Go on guessing masked words, and keep what is guessed behind some gaps."""
-    guesser = bert.load_text_model(run.model, masked=True, device=run.device, seed=0)
-    head, n_held = bert.MaskedLanguageModel(guesser), 300
-    corpus = corpus[:400] if run.smoke else corpus
-    held = bert.masked_texts(run.words, corpus[:n_held])
-    learn = bert.masked_texts(run.words, corpus[n_held:])
-    run.row("masked_words", "untrained head", "cross_entropy", bert.mean_loss(head, held), n_held)
-    history = bert.fit(head, learn, held, epochs=1 if run.smoke else 6, batch_size=64, rate=5e-4, seed=0)
-    run.curve("masked words", history)
-    run.row("masked_words", f"trained, {len(history.losses)} steps", "cross_entropy", min(history.validation), n_held)
-    for text in ("frozen [MASK]; ice cream", "hot dog [MASK]; bread, buns, rolls", "dry dog [MASK]", "soft drink 2 [MASK] bottle"):
-        batch = bert.tokenize(run.words, [text]).batch(np.array([0]))
-        where = int((batch["input_ids"][0] == run.words.mask_token_id).nonzero()[0, 0])
-        with torch.inference_mode():
-            logits = head(**{key: value.to(run.device) for key, value in batch.items()}).logits[0, where]
-            p, best = torch.softmax(logits.float(), dim=0).topk(5)
-        for value, token in zip(p.tolist(), best.tolist(), strict=True):
-            run.row("masked_word_guesses", f"{text} → {run.words.convert_ids_to_tokens(token)}", "probability", value, 1)
-    run.write()
-
-
 def distil(run: Run, teacher) -> None:
     """Teach every second layer of the merged teacher its probabilities."""
     opinion = bert.predict(teacher, run.examples["train"], batch_size=512)
@@ -167,23 +142,9 @@ def main(folder: str, output: str, commit: str = "unknown", model: str | None = 
                      "device": torch.cuda.get_device_name() if device == "cuda" else "CPU", "pairs": len(run.tables["train"])}
             save_tensors(Path(output) / "intent_adapter.safetensors", trained_weights(classifier), stamp)
             teacher = bert.merge_adapters(classifier)
-    jobs = [
-        lambda: distil(run, teacher),
-        lambda: train_words(run, gzip.open(Path(folder) / "corpus.txt.gz", "rt", encoding="utf-8").read().splitlines()),
-        lambda: train_all(run),
-    ]
-    for job in jobs:
-        if run.elapsed() < SECONDS:
-            job()
+    if run.elapsed() < SECONDS:
+        distil(run, teacher)
     run.write()
-
-
-def train_all(run: Run) -> None:
-    """Train all weights, as long as the adapter."""
-    classifier = run.fresh(0)
-    history = bert.fit(classifier, run.examples["train"], run.examples["november"], epochs=EPOCHS, batch_size=BATCH,
-                       rate=1e-4, seed=0)
-    run.judge("BERT, all weights", classifier, history)
 
 
 if __name__ == "__main__":

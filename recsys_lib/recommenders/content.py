@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar
 
 import numpy as np
 import pandas as pd
@@ -39,6 +39,13 @@ class ContentBased(Recommender):
         How much an interaction counts in the profile, see `weighting.weigh`.
     ngrams : int
         Longest run of words that counts as a feature of its own; for texts only.
+    item_features : csr_array or np.ndarray, shape (n_items, n_features)
+        Of `fit`: any numbers that describe the items, for example embeddings of their texts.
+    texts : sequence of str, or Series of str indexed by item id
+        Of `fit`, instead of features. One per item, in the order of `train.items`; a Series is put into that
+        order. Weighted by TF-IDF.
+    feature_names : sequence of str, optional
+        Of `fit`: names of the features, for `explain`.
 
     Attributes
     ----------
@@ -62,34 +69,6 @@ class ContentBased(Recommender):
     def __post_init__(self) -> None:
         check_weighting(self.weighting, self.half_life)
         check_count(ngrams=self.ngrams)
-
-    def fit(
-        self,
-        train: Interactions,
-        *,
-        item_features: Features | None = None,
-        texts: Sequence[str] | pd.Series | None = None,
-        feature_names: Sequence[str] | None = None,
-    ) -> Self:
-        """Learn what users like from the descriptions of their items; see `Recommender.fit`.
-
-        Parameters
-        ----------
-        train : Interactions
-            Items without interactions may be among its items.
-        item_features : csr_array or np.ndarray, shape (n_items, n_features)
-            Any numbers that describe the items, for example embeddings of their texts.
-        texts : sequence of str, or Series of str indexed by item id
-            Instead of features. One per item, in the order of `train.items`; a Series is put into that order.
-            Weighted by TF-IDF.
-        feature_names : sequence of str, optional
-            Names of the features, for `explain`.
-
-        Returns
-        -------
-        Self
-        """
-        return self._fit_whole(train, item_features, texts=texts, feature_names=feature_names)
 
     def explain(self, user: int, item: int, n: int | None = None, by: str = "item") -> pd.DataFrame:
         """Split a score by the user's items, or by the words (features) that matched.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, NamedTuple, Self
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 from scipy.sparse import csr_array
@@ -65,6 +65,8 @@ class BoostedRanker(Recommender):
         Share of the candidates without a purchase that is used in the fit; less is faster.
     seed : int
         Of the choice of negatives.
+    item_groups : mapping of str to int array, shape (n_items,), optional
+        Of `fit`: what items belong to (category, type): by kind, the number of each item's group, from 0.
 
     Attributes
     ----------
@@ -120,30 +122,6 @@ class BoostedRanker(Recommender):
             raise ValueError(f"leaves must be at least 2, got {self.leaves!r}")
         if self.negatives > 1:
             raise ValueError(f"negatives must be above 0 and at most 1, got {self.negatives!r}")
-
-    def fit(
-        self,
-        train: Interactions,
-        *,
-        item_features: Features | None = None,
-        item_groups: Mapping[str, np.ndarray] | None = None,
-    ) -> Self:
-        """Learn parts and trees; see `Recommender.fit`.
-
-        Parameters
-        ----------
-        train : Interactions
-            With `events`.
-        item_features : csr_array or np.ndarray, shape (n_items, n_features), optional
-            For the parts that learn from them.
-        item_groups : mapping of str to int array, shape (n_items,), optional
-            What items belong to (category, type): for each kind the number of each item's group, from 0.
-
-        Returns
-        -------
-        Self
-        """
-        return self._fit_whole(train, item_features, item_groups=item_groups)
 
     def _fit(
         self,

@@ -63,12 +63,8 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
 def remove_leftovers(folder: str | Path, seconds: float = 3600.0) -> None:
     """Remove the temporary files that killed processes left in a folder and below it.
 
-    Parameters
-    ----------
-    folder : str or Path
-        One that only `atomic_path` writes hidden files to.
-    seconds : float
-        How old a file must be: what is younger may still be written.
+    Only `atomic_path` may write hidden files there. Files younger than `seconds` may still be written: they
+    stay.
     """
     for path in Path(folder).rglob(".*"):
         with contextlib.suppress(OSError):  # somebody else removed it, or it is not ours to remove
@@ -78,13 +74,7 @@ def remove_leftovers(folder: str | Path, seconds: float = 3600.0) -> None:
 
 
 def sha256(path: str | Path) -> str:
-    """Return the SHA-256 checksum of a file as 64 hexadecimal digits.
-
-    Parameters
-    ----------
-    path : str or Path
-        Read in blocks, so the file may be larger than memory.
-    """
+    """Return the SHA-256 checksum of a file, which may be larger than memory, as 64 hexadecimal digits."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
@@ -149,18 +139,7 @@ def load_tensors(path: str | Path) -> tuple[dict[str, np.ndarray], dict[str, Any
 
 
 def tensors_sha256(tensors: Mapping[str, Any], text: str = "") -> str:
-    """Return the SHA-256 of tensors (names, types, shapes, numbers), in whatever order, and of a text.
-
-    Parameters
-    ----------
-    tensors : mapping of str to NumPy array or torch tensor
-    text : str
-
-    Returns
-    -------
-    str
-        64 hexadecimal digits.
-    """
+    """Return the SHA-256 of tensors (names, types, shapes, numbers), in whatever order, and of a text."""
     digest = hashlib.sha256(f"{len(text)} {text}".encode())
     for name in sorted(tensors):
         array = _contiguous(tensors[name])

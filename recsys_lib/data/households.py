@@ -126,17 +126,9 @@ def household_view(
 def promotion_flags(transactions: pd.DataFrame) -> pd.DataFrame:
     """Say of each purchase line whether its product stood on display or in the mailer, there and then.
 
-    The 20.9 million promotion rows pass by once, batch by batch; only those that meet a line are kept.
-
-    Parameters
-    ----------
-    transactions : pandas.DataFrame
-        With columns `week`, `store_id` and `product_id`.
-
-    Returns
-    -------
-    pandas.DataFrame
-        With the index of `transactions`; columns `on_display` and `in_mailer`: 1 or 0 (float32).
+    The 20.9 million promotion rows pass by once, batch by batch; only those that meet a line are kept. The
+    lines need the columns `week`, `store_id` and `product_id`; the table returned has their index, and the
+    columns `on_display` and `in_mailer`: 1 or 0 (float32).
     """
     keys = ["week", "store_id", "product_id"]
     check_columns(transactions, keys)

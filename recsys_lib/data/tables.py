@@ -33,12 +33,7 @@ _KINDS = {
 def file_path(path: object) -> Path:
     """Return the absolute path of a file that is there, `~` expanded.
 
-    Raises
-    ------
-    FileNotFoundError
-        If it is not there.
-    ValueError
-        If it is no path at all, or a folder.
+    Raises FileNotFoundError if it is not there, ValueError if it is no path at all, or a folder.
     """
     if not isinstance(path, str | os.PathLike):
         raise ValueError(f"expected the path of a CSV or Parquet file, got {path!r}")
@@ -53,18 +48,10 @@ def file_path(path: object) -> Path:
 
 
 def read_columns(path: Path, names: list[str], delimiter: str | None, max_bytes: int) -> pa.Table:
-    """Read some columns of a file; those of a CSV file as text.
+    """Read two or more columns of a file that is there; those of a CSV file as text.
 
-    Parameters
-    ----------
-    path : Path
-        Of a file that is there.
-    names : list of str
-        At least two.
-    delimiter : str, optional
-        Of a CSV file; by default a tab for `.tsv` and `.tab`, else a comma.
-    max_bytes : int
-        Larger files are refused.
+    The delimiter of a CSV file is by default a tab for `.tsv` and `.tab`, else a comma. Files larger than
+    `max_bytes` are refused.
     """
     size = path.stat().st_size
     with path.open("rb") as file:

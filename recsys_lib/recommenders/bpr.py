@@ -236,19 +236,8 @@ def draw_triples(
 ) -> Triples:
     """Give every pair random items to be compared with, and find out which of them the user has not seen.
 
-    Parameters
-    ----------
-    users, items : integer arrays, shape (n,)
-        Pairs, in ascending order of users: looking up is much faster in order.
-    seen : np.ndarray of int64
-        From `pair_keys`.
-    n_items, candidates : int
-    generator : np.random.Generator
-
-    Returns
-    -------
-    Triples
-        On the host. A seen item is drawn again a few times; one may stay where a user has nearly everything.
+    Pairs come in ascending order of users: looking up is much faster in order. `seen` is from `pair_keys`. A
+    seen item is drawn again a few times; one may stay where a user has nearly everything. On the host.
     """
     negatives = np.empty(len(users) * candidates, np.int64)
     unseen, open_places = np.zeros(len(negatives), bool), np.arange(len(negatives))

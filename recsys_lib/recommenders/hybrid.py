@@ -189,20 +189,9 @@ def choose_weights(ids: np.ndarray, scores: np.ndarray, relevant: Any) -> tuple[
     for one weight after the other a few multiples and a few fresh values, keeps what is better, and stops
     when a round changes nothing: never worse on the held-out part than its best part.
 
-    Parameters
-    ----------
-    ids : int array, shape (n_users, n_candidates)
-        Items, ascending; −1 marks empty places.
-    scores : float32 array, shape (n_parts, n_users, n_candidates)
-        −inf in empty places.
-    relevant : sparse, shape (n_users, n_items)
-
-    Returns
-    -------
-    weights : float64 array, shape (n_parts,)
-        They add up to 1.
-    ndcg : float64 array, shape (n_parts + 1,)
-        Of every part alone, and of the blend.
+    `ids`, shape (n_users, n_candidates), ascend, −1 in empty places; `scores`, shape (n_parts, n_users,
+    n_candidates), are −inf there. Returns the weights, which add up to 1, and the NDCG of every part alone
+    and of the blend, shape (n_parts + 1,).
     """
 
     def quality(weights: np.ndarray) -> float:

@@ -59,17 +59,9 @@ def sampled_softmax(logits: torch.Tensor, log_q: torch.Tensor) -> torch.Tensor:
     that is, log q_j is subtracted from the score. Without it, popular items, drawn more often, would be
     pushed down more often. The candidates are in-batch: what the other rows ask for.
 
-    Parameters
-    ----------
-    logits : tensor, shape (n_users, n_users · positives)
-        Scores s; the first `positives` columns are what the first row asks for, and so on.
-    log_q : tensor, shape (n_users · positives,)
-        Log of the frequency with which the item of a column is drawn. Zeros: no correction.
-
-    Returns
-    -------
-    tensor, shape ()
-        Mean of −log softmax over all (user, positive) pairs, up to a constant.
+    Of scores s, shape (n_users, n_users · positives), the first `positives` columns are what the first row
+    asks for, and so on; `log_q` has one entry per column. The mean of −log softmax over all (user, positive)
+    pairs, up to a constant.
 
     References
     ----------
@@ -110,10 +102,7 @@ def histories_of(weights: csr_array, device: torch.device) -> Histories:
 
 
 def pooling_weights(weights: csr_array) -> np.ndarray:
-    """Divide each weight by ``(Σ_i w_ui)^¾``: between a sum, which grows with the history, and a mean.
-
-    Shape (n_entries,), float32, in the order of the stored entries.
-    """
+    """Divide each weight by ``(Σ_i w_ui)^¾``: between a sum, which grows with the history, and a mean."""
     totals, rows = _totals(weights)
     return (weights.data / np.maximum(totals, 1e-12)[rows] ** _LENGTH_POWER).astype(np.float32)
 

@@ -169,14 +169,7 @@ def check_texts(texts: Sequence[str], name: str) -> list[str]:
 
 
 def check_examples(name: str, bad: np.ndarray, values: Sequence[object], rule: str) -> None:
-    """Raise a ValueError that names the first row in which `bad` is true, and the rule it breaks.
-
-    Examples
-    --------
-    >>> check_examples("labels", np.array([False, True]), [0, 2], "lie between 0 and 1")
-    Traceback (most recent call last):
-    ValueError: labels must lie between 0 and 1; labels[1] is 2
-    """
+    """Raise a ValueError that names the first row in which `bad` is true, and the rule it breaks."""
     if bad.any():
         row = int(np.argmax(bad))
         raise ValueError(f"{name} must {rule}; {name}[{row}] is {values[row]}")

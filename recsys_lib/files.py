@@ -23,19 +23,9 @@ TEMPORARY = re.compile(r"\..+-[a-z0-9_]{8}(\.\w+)?")  # names that `atomic_path`
 def atomic_path(path: str | Path) -> Iterator[Path]:
     """Give a temporary path beside `path` that takes its place when the block ends well.
 
-    A reader sees the old file or the whole new one, never half of it. If the block raises anything,
-    Ctrl-C included, the temporary file is removed and `path` stays as it was.
-
-    Parameters
-    ----------
-    path : str or Path
-        The file to write. Missing parent folders are made.
-
-    Yields
-    ------
-    Path
-        An empty file in the same folder, with the same suffix, so that writers that look at the suffix
-        behave as they would on `path` itself.
+    A reader sees the old file or the whole new one, never half of it. If the block raises anything, Ctrl-C
+    included, the temporary file is removed and `path` stays as it was. Missing parent folders are made. The
+    temporary file is empty and has the suffix of `path`, for writers that look at it.
 
     Examples
     --------
@@ -82,14 +72,8 @@ def sha256(path: str | Path) -> str:
 def save_tensors(path: str | Path, tensors: Mapping[str, Any], stamp: Mapping[str, Any]) -> None:
     """Write tensors and a stamp that describes them as one safetensors file, whole or not at all.
 
-    Parameters
-    ----------
-    path : str or Path
-        Missing parent folders are made.
-    tensors : mapping of str to NumPy array or torch tensor
-        Of any shape; of types that NumPy knows, complex numbers excepted.
-    stamp : mapping of str to what JSON can hold
-        Whatever tells these tensors from others: versions, settings, checksums of inputs.
+    NumPy arrays or torch tensors by name, of types that NumPy knows, complex numbers excepted; the stamp is
+    whatever tells these tensors from others, as JSON can hold it: versions, settings, checksums of inputs.
 
     Examples
     --------
@@ -106,23 +90,10 @@ def save_tensors(path: str | Path, tensors: Mapping[str, Any], stamp: Mapping[st
 
 
 def load_tensors(path: str | Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-    """Read what `save_tensors` wrote, after checking every byte of it against its checksum.
+    """Read tensors and stamp that `save_tensors` wrote, after checking every byte against its checksum.
 
-    Parameters
-    ----------
-    path : str or Path
-
-    Returns
-    -------
-    tensors : dict of str to np.ndarray
-    stamp : dict
-
-    Raises
-    ------
-    FileNotFoundError
-        If there is no such file.
-    ValueError
-        If the file is damaged, or was not written by `save_tensors`.
+    Raises FileNotFoundError if there is no such file, ValueError if it is damaged, or was not written by
+    `save_tensors`.
     """
     try:
         with safe_open(path, framework="numpy") as file:

@@ -7,7 +7,7 @@ of two rows after the right weighting, so that no matrix of all pairs is needed 
 from __future__ import annotations
 
 import numpy as np
-from scipy.sparse import csr_array, eye_array
+from scipy.sparse import csr_array, eye_array, vstack
 
 from recsys_lib.recommenders.shared.checks import check_count, check_not_negative
 from recsys_lib.recommenders.shared.products import rows_of, sparse_product, squared_lengths
@@ -79,14 +79,7 @@ def all_similar(vectors: csr_array, include_self: bool) -> csr_array:
 
     n = vectors.shape[0]
     blocks = workers.run(multiply, workers.even_slices(n, -(-n // 256)), workers.worker_count())
-    counts = np.concatenate([np.diff(block.indptr) for block in blocks])
-    indptr = np.concatenate([[0], np.cumsum(counts)])
-    indptr = indptr.astype(np.int32 if indptr[-1] < 2**31 else np.int64)  # SciPy copies both if they differ
-    data = np.concatenate([block.data for block in blocks])
-    for block in blocks:
-        block.data = block.data[:0]  # given back before the indices are joined
-    indices = np.concatenate([block.indices for block in blocks])
-    return csr_array((data, indices, indptr), shape=(n, n))
+    return vstack(blocks, format="csr")
 
 
 def nearest(vectors: csr_array, k: int) -> csr_array:

@@ -88,22 +88,13 @@ class BiasedMF(Recommender):
         check_seed(self.seed)
 
     def predict(self, users: np.ndarray, items: np.ndarray) -> np.ndarray:
-        """Predict ratings of (user, item) pairs, kept within the scale of train's ratings.
+        """Predict ratings of n (user, item) pairs, float32, kept within the scale of train's ratings.
 
         Parameters
         ----------
         users, items : integer arrays, shape (n,)
             Positions. −1, or a position without ratings in train, is an unknown user or item: the bias of
             the other one and the mean are what is left.
-
-        Returns
-        -------
-        np.ndarray of float32, shape (n,)
-
-        Raises
-        ------
-        ValueError
-            If the lengths differ or a position is out of range.
         """
         self._check_fitted()
         users = check_positions("users", users, len(self.users_), unknown=True)

@@ -189,16 +189,9 @@ class UserKNN(Recommender):
             raise ValueError(f"centered must be True or False, got {self.centered!r}")
 
     def predict(self, users: np.ndarray, items: np.ndarray) -> np.ndarray:
-        """Predict the ratings of (user, item) pairs, within the range of the ratings seen.
+        """Predict the ratings of n (user, item) pairs, float64, within the range of the ratings seen.
 
-        Parameters
-        ----------
-        users, items : integer arrays, shape (n,)
-            Positions; −1 stands for a user or an item the model does not know.
-
-        Returns
-        -------
-        np.ndarray of float64, shape (n,)
+        The position −1 stands for a user or an item the model does not know.
         """
         self._check_fitted()
         users = check_positions("users", users, len(self.users_), unknown=True)

@@ -20,7 +20,7 @@ from recsys_lib.recommenders.ratings import (
 from recsys_lib.recommenders.shared import history
 from recsys_lib.recommenders.shared.arrays import Array, place
 from recsys_lib.recommenders.shared.base import Recommender
-from recsys_lib.recommenders.shared.checks import check_positions
+from recsys_lib.recommenders.shared.checks import check_pairs
 from recsys_lib.recommenders.shared.products import sparse_product, squared_lengths, transposed_product
 from recsys_lib.recommenders.shared.weighting import check_weighting, weigh
 from recsys_lib.recommenders.similarity import (
@@ -194,10 +194,7 @@ class UserKNN(Recommender):
         The position −1 stands for a user or an item the model does not know.
         """
         self._check_fitted()
-        users = check_positions("users", users, len(self.users_), unknown=True)
-        items = check_positions("items", items, len(self.items_), unknown=True)
-        if len(users) != len(items):
-            raise ValueError(f"users and items must be pairs, got {len(users)} and {len(items)}")
+        users, items = check_pairs(users, items, len(self.users_), len(self.items_))
         known = (users >= 0) & (items >= 0)
         wanted, rows = np.unique(users[known], return_inverse=True)
         predicted = self._expected()[users]

@@ -54,19 +54,8 @@ def clean_transactions(transactions: pd.DataFrame, products: pd.DataFrame) -> Cl
 def apply_steps(frame: pd.DataFrame, steps: dict[str, Step]) -> Cleaned:
     """Apply filters one after the other and count what each removes.
 
-    Parameters
-    ----------
-    frame : pandas.DataFrame
-        Left as it is.
-    steps : dict of str to function
-        Name → function from the table to a boolean array, true where a row stays. Each row is judged by
-        itself, whatever the steps before it removed.
-
-    Returns
-    -------
-    Cleaned
-        `report` has the columns `step`, `rows_before`, `rows_after`, `removed`. A row that would fail two
-        steps counts in the first.
+    A step is a name and a function from the table to a boolean array, true where a row stays. Each row is
+    judged by itself, whatever the steps before it removed: one that would fail two steps counts in the first.
 
     Examples
     --------

@@ -23,19 +23,11 @@ PACKAGES = ("numpy", "scipy", "scikit-learn", "torch")
 
 
 def fingerprint(*things: Any) -> str:
-    """Return a checksum that differs as soon as one of the things does.
+    """Return a checksum, 64 hexadecimal digits, that differs as soon as one of the things does.
 
-    Parameters
-    ----------
-    *things
-        Numbers, strings, bytes, None, arrays, tensors, sparse matrices, Series, Index, Interactions,
-        dataclasses such as recommenders (their settings and device, nothing fitted), and lists, tuples and
-        dicts of all these. Anything else is refused: what is not looked into must not pass as equal.
-
-    Returns
-    -------
-    str
-        64 hexadecimal digits.
+    Numbers, strings, bytes, None, arrays, tensors, sparse matrices, Series, Index, Interactions, dataclasses
+    such as recommenders (their settings and device, nothing fitted), and lists, tuples and dicts of all
+    these. Anything else is refused: what is not looked into must not pass as equal.
 
     Examples
     --------

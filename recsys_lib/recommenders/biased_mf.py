@@ -173,22 +173,11 @@ def ridge(
 ) -> torch.Tensor:
     """Solve for bias and factors of some rows, the columns' being fixed: one ridge regression per row.
 
-    Row u solves ``(Σ_i x_i x_iᵀ + √n_u diag(penalty)) w_u = Σ_i (residual_ui − bias_i) x_i`` over its
-    ratings i, with ``x_i = (1, factors_i)``.
-
-    Parameters
-    ----------
-    columns, residuals : tensors, shape (n_ratings,)
-        Which column is rated, and the rating minus the mean; row after row.
-    starts, counts : tensors, shape (n_rows,)
-        Where a row begins, and how many ratings it has.
-    bias, factors : tensors, shape (n_columns,) and (n_columns, n_factors)
-    penalty : tensor, shape (n_factors + 1,)
-
-    Returns
-    -------
-    tensor, shape (n_rows, n_factors + 1)
-        Bias first; zeros for a row without ratings.
+    Row u solves ``(Σ_i x_i x_iᵀ + √n_u diag(penalty)) w_u = Σ_i (residual_ui − bias_i) x_i`` over its ratings
+    i, with ``x_i = (1, factors_i)``; zeros for a row without ratings. `columns` and `residuals`, shape
+    (n_ratings,), are which column is rated and the rating minus the mean, row after row; `starts` and
+    `counts`, shape (n_rows,), where a row begins and how many ratings it has. Shape (n_rows, n_factors + 1),
+    bias first.
     """
     x = torch.cat([torch.ones_like(bias)[:, None], factors], dim=1)
     upper = torch.triu_indices(x.shape[1], x.shape[1], device=x.device)

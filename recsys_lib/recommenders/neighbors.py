@@ -11,11 +11,11 @@ from scipy.sparse import csr_array, diags_array
 
 from recsys_lib.data import Interactions
 from recsys_lib.recommenders.ratings import (
-    check_centered,
-    expected_ratings,
+    deviations_from,
     nearest_raters,
     neighbors_deviation,
     taste_similarity,
+    user_means,
 )
 from recsys_lib.recommenders.shared import history
 from recsys_lib.recommenders.shared.arrays import Array, place
@@ -142,8 +142,8 @@ class UserKNN(Recommender):
     """Recommend what users with a similar history have.
 
     ``score(u, i) = Σ_v s(u, v) · weight(v, i)`` over the neighbours v ≠ u. With `centered`, values are taken
-    as ratings, and the score is the predicted rating
-    ``b_ui + Σ_v s(u, v) (r_vi − b_vi) / Σ_v |s(u, v)|`` over the nearest neighbours who rated i.
+    as ratings, and the score is the predicted rating ``b_u + Σ_v s(u, v) (r_vi − b_v) / Σ_v |s(u, v)|`` over
+    the nearest neighbours who rated i, where b_u is the mean of the user's ratings.
 
     `explain` names the users who speak for an item; for ratings also what was expected before looking at
     neighbours (user −1).
@@ -158,22 +158,21 @@ class UserKNN(Recommender):
     shrinkage : float
         At least 0. Makes users with little evidence less similar: in squared weights, or for ratings in
         items that both rated.
-    centered : bool or "baseline"
-        What b_ui is: False for interactions that are no ratings; True for the mean of the user; "baseline"
-        for ``mean + b_u + b_i``.
+    centered : bool
+        Whether the values are ratings.
     weighting, half_life
         How much an interaction counts, see `weighting.weigh`. Not used for ratings.
 
     References
     ----------
     Herlocker, Konstan, Borchers & Riedl (1999), "An algorithmic framework for performing collaborative
-    filtering", SIGIR. Koren (2010), "Factor in the neighbors", ACM TKDD 4(1).
+    filtering", SIGIR.
     """
 
     neighbors: int | None = 100
     similarity: str = "cosine"
     shrinkage: float = 0.0
-    centered: bool | str = False
+    centered: bool = False
     weighting: str = "binary"
     half_life: float | None = None
 
@@ -186,7 +185,8 @@ class UserKNN(Recommender):
     def __post_init__(self) -> None:
         check_neighborhood(self.neighbors, self.similarity, self.shrinkage)
         check_weighting(self.weighting, self.half_life)
-        check_centered(self.centered)
+        if not isinstance(self.centered, bool):
+            raise ValueError(f"centered must be True or False, got {self.centered!r}")
 
     def predict(self, users: np.ndarray, items: np.ndarray) -> np.ndarray:
         """Predict the ratings of (user, item) pairs, within the range of the ratings seen.
@@ -207,14 +207,14 @@ class UserKNN(Recommender):
             raise ValueError(f"users and items must be pairs, got {len(users)} and {len(items)}")
         known = (users >= 0) & (items >= 0)
         wanted, rows = np.unique(users[known], return_inverse=True)
-        predicted = expected_ratings(self.matrix_, self.centered)(users, items)
+        predicted = self._expected()[users]
         predicted[known] = self._predicted(wanted, rows, items[known])
         return np.clip(predicted, self.matrix_.data.min(), self.matrix_.data.max())
 
     def _fit(self, train: Interactions) -> None:
         self.weights_ = weigh(train, self.weighting, self.half_life)
         self.vectors_ = similarity_vectors(self.weights_, self.similarity, self.shrinkage)
-        every = self.neighbors is None or bool(self.centered)  # ratings have neighbours of their own per item
+        every = self.neighbors is None or self.centered  # ratings have neighbours of their own per item
         self.neighbors_ = _NONE if every else nearest(self.vectors_, self.neighbors)
 
     def _score(self, users: np.ndarray) -> Array:
@@ -231,20 +231,19 @@ class UserKNN(Recommender):
             values = self._similarities(users)[0] * self.weights_[:, [item]].toarray()[:, 0]
             neighbors = np.flatnonzero(values)
             return {"user": neighbors, "contribution": values[neighbors]}
-        expected = expected_ratings(self.matrix_, self.centered)
-        deviations = expected.deviations(self.matrix_).tocsc()
+        expected = self._expected()
+        deviations = deviations_from(self.matrix_, expected).tocsc()
         raters, weights, values = nearest_raters(self._similarities(users), deviations, item, self.neighbors)
         speak = weights[0] != 0
         return {
             "user": np.append(raters[0, speak], -1),
-            "contribution": np.append((weights * values)[0, speak], expected(users, np.array([item]))),
+            "contribution": np.append((weights * values)[0, speak], expected[users]),
         }
 
     def _similarities(self, users: np.ndarray) -> np.ndarray:
         """Similarities of some users to all, 0 to themselves and to all that are no neighbours."""
         if self.centered:
-            deviations = expected_ratings(self.matrix_, self.centered).deviations(self.matrix_)
-            return taste_similarity(deviations, users, self.shrinkage)
+            return taste_similarity(deviations_from(self.matrix_, self._expected()), users, self.shrinkage)
         if self.neighbors_.shape[0]:
             return self.neighbors_[users].toarray()
         similar = sparse_product(self.vectors_[users], self.vectors_.T.tocsr())
@@ -253,12 +252,15 @@ class UserKNN(Recommender):
 
     def _predicted(self, users: np.ndarray, rows: np.ndarray, items: np.ndarray) -> np.ndarray:
         """Ratings of the pairs (users[rows], items), all of them known."""
-        expected = expected_ratings(self.matrix_, self.centered)
-        deviations = expected.deviations(self.matrix_)
+        expected = self._expected()
+        deviations = deviations_from(self.matrix_, expected)
         similar = taste_similarity(deviations, users, self.shrinkage)
-        return expected(users[rows], items) + neighbors_deviation(
-            similar, deviations, rows, items, self.neighbors
-        )
+        added = neighbors_deviation(similar, deviations, rows, items, self.neighbors)
+        return expected[users[rows]] + added
+
+    def _expected(self) -> np.ndarray:
+        """Return what to expect of each user before looking at neighbours; −1 is an unknown one."""
+        return user_means(self.matrix_) if self.centered else np.zeros(len(self.users_) + 1)
 
 
 def _spread(

@@ -26,13 +26,7 @@ MAX_TOKENS = 256  # as in the model card: the model was never trained on longer 
 
 @dataclass(frozen=True)
 class TextModel:
-    """A BERT with the tokenizer it was trained with.
-
-    Attributes
-    ----------
-    model : BertModel or BertForMaskedLM
-    tokenizer : PreTrainedTokenizerBase
-    """
+    """A BERT, with or without its head that guesses words, and the tokenizer it was trained with."""
 
     model: nn.Module
     tokenizer: PreTrainedTokenizerBase
@@ -44,13 +38,7 @@ class TextModel:
 
 
 def bundled_folder() -> Path:
-    """Return the folder of the bundled model, without importing its package.
-
-    Raises
-    ------
-    FileNotFoundError
-        If the package is not installed.
-    """
+    """Return the folder of the bundled model, without importing its package, or raise a FileNotFoundError."""
     spec = find_spec(BUNDLED.replace("-", "_"))
     if spec is None or not spec.submodule_search_locations:
         raise FileNotFoundError(

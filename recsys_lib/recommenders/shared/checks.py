@@ -76,18 +76,7 @@ def check_seed(seed: int) -> None:
 
 
 def check_positions(name: str, positions: object, total: int, *, unknown: bool = False) -> np.ndarray:
-    """Return positions as an int64 array.
-
-    Parameters
-    ----------
-    name : str
-        What the message calls them.
-    positions : integer array, shape (n,)
-    total : int
-        Positions go from 0 to total − 1.
-    unknown : bool
-        Whether −1 is allowed too.
-    """
+    """Return positions, shape (n,), as int64: from 0 to total − 1, and −1 where `unknown`."""
     checked = np.asarray(_on_host(positions))
     if checked.ndim != 1 or (checked.size and checked.dtype.kind not in "iu"):
         raise ValueError(

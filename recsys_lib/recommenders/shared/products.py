@@ -88,22 +88,7 @@ def gram(rows: csr_array) -> np.ndarray:
 def item_weights(products: np.ndarray, regularization: float, device: torch.device) -> torch.Tensor:
     """Solve EASE for the weights between items: ``B_ji = −P_ji / P_ii`` with ``P = (G + λ I)⁻¹``.
 
-    Parameters
-    ----------
-    products : np.ndarray of float64, shape (n_items, n_items)
-        G, the Gram matrix; overwritten.
-    regularization : float
-        λ > 0.
-    device : torch.device
-
-    Returns
-    -------
-    float32 tensor, shape (n_items, n_items)
-        B, with a diagonal of 0, on the device.
-
-    References
-    ----------
-    Steck (2019), "Embarrassingly Shallow Autoencoders for Sparse Data", WWW.
+    G, the Gram matrix in float64, is overwritten; B, float32 with a diagonal of 0, lies on the device.
     """
     products[np.diag_indices_from(products)] += regularization
     weights = invert(products, device)

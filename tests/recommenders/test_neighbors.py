@@ -349,7 +349,7 @@ def test_more_bad_input():
     model = UserKNN(centered=True).fit(ratings())
     with pytest.raises(ValueError, match=r"items\[1\] is 20; positions go from 0 to 19"):
         model.predict(np.array([0, 1]), np.array([0, 20]))
-    with pytest.raises(ValueError, match="must be pairs, got 2 and 1"):
+    with pytest.raises(ValueError, match="must be pairs, got 2 users and 1 items"):
         model.predict(np.array([0, 1]), np.array([0]))
     items = ItemKNN().fit(random_events())
     with pytest.raises(ValueError, match=r"item\[0\] is 25"):

@@ -83,7 +83,7 @@ def check_pairs(users: object, items: object, n_users: int, n_items: int) -> tup
     users = check_positions("users", users, n_users, unknown=True)
     items = check_positions("items", items, n_items, unknown=True)
     if len(users) != len(items):
-        raise ValueError(f"users and items must be pairs, got {len(users)} and {len(items)}")
+        raise ValueError(f"users and items must be pairs, got {len(users)} users and {len(items)} items")
     return users, items
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from numbers import Integral, Real
 
 import numpy as np
+import psutil
 import torch
 from scipy.sparse import csr_array, issparse
 
@@ -32,6 +33,16 @@ def _first_place(matrix: csr_array, chosen: np.ndarray) -> tuple[int, int]:
     """Return row and column of the first chosen one of the stored values."""
     place = int(np.argmax(chosen))
     return int(np.searchsorted(matrix.indptr, place, side="right")) - 1, int(matrix.indices[place])
+
+
+def check_memory(wanted: int, what: str, instead: str) -> None:
+    """Refuse what would not fit, before any of it is taken: a MemoryError with its bytes and a way out."""
+    free, process = psutil.virtual_memory().available, psutil.Process()
+    limit = process.rlimit(psutil.RLIMIT_AS)[0] if hasattr(process, "rlimit") else -1  # Linux has it
+    if limit >= 0:
+        free = min(free, max(0, limit - process.memory_info().vms))
+    if wanted > free:
+        raise MemoryError(f"{what} takes {wanted:,} bytes, and {free:,} are free: {instead}")
 
 
 def check_positive(**values: float) -> None:

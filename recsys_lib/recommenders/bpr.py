@@ -111,9 +111,9 @@ class BPR(Recommender):
 
     def _fit(self, train: Interactions) -> None:
         generator, device = torch.Generator().manual_seed(self.seed), self._device()
-        sizes = train.n_users, train.n_items
-        users, items = (_START * torch.randn((n, self.factors), generator=generator) for n in sizes)
-        parameters = tuple(part.to(device) for part in (users, items, torch.zeros(train.n_items)))
+        shape = train.matrix.shape
+        users, items = (_START * torch.randn((n, self.factors), generator=generator) for n in shape)
+        parameters = tuple(part.to(device) for part in (users, items, torch.zeros(shape[1])))
         self.user_factors_, self.item_factors_, self.item_biases_ = parameters
         weights = weigh(train, self.weighting, self.half_life)
         users = np.repeat(np.arange(train.n_users), np.diff(weights.indptr))
@@ -242,8 +242,7 @@ def draw_triples(
     ----------
     users, items : integer arrays, shape (n,)
         Pairs, in ascending order of users: looking up is much faster in order.
-    seen : callable
-        From `pair_lookup`.
+    seen : callable, from `pair_lookup`
     n_items, candidates : int
     generator : np.random.Generator
 
@@ -261,15 +260,14 @@ def draw_triples(
         unseen[open_places] = ~is_seen
         open_places = open_places[is_seen]
     shape = len(users), candidates
-    parts = users.astype(np.int64), items.astype(np.int64), negatives.reshape(shape), unseen.reshape(shape)
-    return Triples(*(torch.from_numpy(part) for part in parts))
+    pairs = (part.astype(np.int64) for part in (users, items))
+    return Triples(*map(torch.from_numpy, (*pairs, negatives.reshape(shape), unseen.reshape(shape))))
 
 
 def pair_lookup(matrix: csr_array) -> Callable[[np.ndarray], np.ndarray]:
     """Return what tells which numbers of pairs, ``user · n_items + item``, a matrix stores."""
-    keys = rows_of(matrix).astype(np.int64) * matrix.shape[1] + matrix.indices
+    keys = np.sort(rows_of(matrix).astype(np.int64) * matrix.shape[1] + matrix.indices)
     if np.prod(matrix.shape, dtype=np.int64) > _TABLE:
-        keys.sort()
         return lambda asked: keys[np.minimum(np.searchsorted(keys, asked), len(keys) - 1)] == asked
     stored = np.zeros(matrix.shape[0] * matrix.shape[1], bool)
     stored[keys] = True

@@ -225,8 +225,8 @@ def draw_triples(
 ) -> Triples:
     """Give every pair random items to be compared with, and find out which of them the user has not seen.
 
-    Pairs come in ascending order of users: looking up is much faster in order. `seen` is from `pair_lookup`. A
-    seen item is drawn again a few times; one may stay where a user has nearly everything. On the host.
+    Pairs come in ascending order of users: looking up is much faster in order. `seen` is from `pair_lookup`.
+    A seen item is drawn again a few times; one may stay where a user has nearly everything. On the host.
     """
     negatives = np.empty(len(users) * candidates, np.int64)
     unseen, open_places = np.zeros(len(negatives), bool), np.arange(len(negatives))

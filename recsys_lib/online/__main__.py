@@ -1,0 +1,70 @@
+"""`make serve`: fit or load, start on an address, print it."""
+
+from __future__ import annotations
+
+import argparse
+import ipaddress
+import os
+import secrets
+import tempfile
+from pathlib import Path
+
+import uvicorn
+from fastapi import FastAPI
+
+from recsys_lib.data import load_table, prepared_lines, product_texts
+from recsys_lib.data.cache import data_folder
+from recsys_lib.online.serving import make_app
+from recsys_lib.online.shop import POINTER, fit_shop, publish
+from recsys_lib.recommenders.shared.weighting import seconds
+
+
+def fit_and_publish(folder: Path) -> None:
+    """Fit on the purchases of the whole year, and publish."""
+    lines = prepared_lines()
+    frame = lines.rename(columns={"household_id": "household", "product_id": "item"})
+    frame = frame.assign(time=seconds(frame["transaction_timestamp"]), value=1.0)
+    model = fit_shop(frame[["household", "item", "time", "value"]])
+    products = load_table("products").set_index("product_id").reindex(model.items_)
+    publish(model, product_texts(products), folder)
+
+
+def application() -> FastAPI:
+    """Make the application from the environment: every worker process calls this."""
+    values = {name: os.environ.get(f"SHOP_{name.upper()}") for name in ("folder", "store", "cache", "key")}
+    return make_app(**values)
+
+
+def main() -> None:
+    """Serve until Ctrl-C."""
+    given = argparse.ArgumentParser(prog="make serve", description=__doc__)
+    given.add_argument("--folder", type=Path, default=data_folder() / "processed" / "shop")
+    given.add_argument("--store", help="sqlite:///… or postgresql+psycopg://…; default: a file in the folder")
+    given.add_argument("--cache", help="redis://…; default: in the process")
+    given.add_argument("--host", default="127.0.0.1")
+    given.add_argument("--port", type=int, default=8000)
+    given.add_argument("--workers", type=int, default=1)
+    settings = given.parse_args()
+    if not (settings.folder / POINTER).is_file():
+        print("Fitting the model; this takes half a minute, once.", flush=True)
+        fit_and_publish(settings.folder)
+    key, inside = os.environ.get("SHOP_KEY"), ipaddress.ip_address(settings.host).is_loopback
+    if not inside and not key:
+        raise SystemExit(
+            f"{settings.host} can be reached by others: set SHOP_KEY, for example to {secrets.token_hex(16)}"
+        )
+    store = settings.store or f"sqlite:///{settings.folder / 'events.sqlite'}"
+    os.environ |= {"SHOP_FOLDER": str(settings.folder), "SHOP_STORE": store}
+    os.environ |= {"SHOP_CACHE": settings.cache} if settings.cache else {}
+    print(f"http://{settings.host}:{settings.port}/", flush=True)
+    with tempfile.TemporaryDirectory() as counters:
+        if settings.workers > 1:
+            os.environ["PROMETHEUS_MULTIPROC_DIR"] = counters
+        uvicorn.run(
+            "recsys_lib.online.__main__:application", factory=True, host=settings.host, port=settings.port,
+            workers=settings.workers, log_level="warning", access_log=False,
+        )  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()

@@ -6,7 +6,10 @@ import argparse
 import ipaddress
 import os
 import secrets
+import signal
+import sys
 import tempfile
+import threading
 from pathlib import Path
 
 import uvicorn
@@ -35,6 +38,11 @@ def application() -> FastAPI:
     return make_app(**values)
 
 
+def _end_with_input() -> None:
+    sys.stdin.buffer.read()
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
 def main() -> None:
     """Serve until Ctrl-C."""
     given = argparse.ArgumentParser(prog="make serve", description=__doc__)
@@ -44,6 +52,7 @@ def main() -> None:
     given.add_argument("--host", default="127.0.0.1")
     given.add_argument("--port", type=int, default=8000)
     given.add_argument("--workers", type=int, default=1)
+    given.add_argument("--with-parent", action="store_true", help="end when standard input closes")
     settings = given.parse_args()
     if not (settings.folder / POINTER).is_file():
         print("Fitting the model; this takes half a minute, once.", flush=True)
@@ -56,6 +65,8 @@ def main() -> None:
     store = settings.store or f"sqlite:///{settings.folder / 'events.sqlite'}"
     os.environ |= {"SHOP_FOLDER": str(settings.folder), "SHOP_STORE": store}
     os.environ |= {"SHOP_CACHE": settings.cache} if settings.cache else {}
+    if settings.with_parent:
+        threading.Thread(target=_end_with_input, daemon=True).start()
     print(f"http://{settings.host}:{settings.port}/", flush=True)
     with tempfile.TemporaryDirectory() as counters:
         if settings.workers > 1:

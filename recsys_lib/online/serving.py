@@ -234,6 +234,7 @@ def make_app(
     app.add_middleware(Gate, service=service, key=key, at_once=at_once)
     app.add_exception_handler(HTTPException, _on_http_error)
     app.add_exception_handler(RequestValidationError, _on_bad_input)
+    app.add_exception_handler(Exception, _on_error)
     _add_households(app, service)
     _add_items(app, service)
     _add_state(app, service)
@@ -247,6 +248,10 @@ async def _on_http_error(_: Request, error: HTTPException) -> Response:
 async def _on_bad_input(_: Request, error: RequestValidationError) -> Response:
     first = error.errors()[0]
     return problem(422, f"{'.'.join(map(str, first['loc']))}: {first['msg']}")
+
+
+async def _on_error(_: Request, error: Exception) -> Response:
+    return problem(500, f"an error of the service: {type(error).__name__}")
 
 
 def _answer(shop: Shop, items: Sequence[dict], **more: Any) -> bytes:

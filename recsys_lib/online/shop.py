@@ -192,7 +192,7 @@ class Shop:
 
     def similar(self, item: int, k: int) -> list[dict[str, Any]]:
         """List the items most similar to one."""
-        best = self.model.similar(np.array([self.items[item]]), k)
+        best = self.model.similar(np.array([self.items[item]]), min(k, len(self.names)))
         return self._entries(best)
 
     def search(self, words: str, k: int) -> list[dict[str, Any]]:

@@ -14,7 +14,8 @@ BENCH_VENV := .venv-bench
 # The stamp's name carries the checksum of the lock: another lock, another stamp, and the environment is updated.
 # It is written last, so an interrupted build never counts as a finished one.
 READY := $(VENV)/.ready-$(shell cksum < requirements.lock | tr -d ' \t')
-KERNELS_READY := $(VENV)/.kernels-$(shell cat requirements.lock requirements-kernels.txt | cksum | tr -d ' \t')
+TEST_EXTRAS := requirements-kernels.txt requirements-serving-tests.txt
+KERNELS_READY := $(VENV)/.kernels-$(shell cat requirements.lock requirements-kernels.txt requirements-serving-tests.txt | cksum | tr -d ' \t')
 BENCH_READY := $(BENCH_VENV)/.ready-$(shell cat requirements.lock requirements-bench.txt | cksum | tr -d ' \t')
 
 CHECKED := recsys_lib tests benchmarks conftest.py
@@ -27,6 +28,7 @@ KNOWN_test := ARGS
 KNOWN_unit := ARGS
 KNOWN_lab := STUDENT ARGS
 KNOWN_bench := BENCH
+KNOWN_serve := ARGS
 KNOWN := PYTHON $(foreach goal,$(or $(MAKECMDGOALS),help),$(KNOWN_$(goal)))
 GIVEN := $(foreach name,$(.VARIABLES),$(if $(findstring command,$(origin $(name))),$(name)))
 UNKNOWN := $(filter-out $(KNOWN) MAKEFLAGS MAKEOVERRIDES -%,$(GIVEN))
@@ -43,7 +45,7 @@ ELSEWHERE = $(findstring w,$(FLAGS))$(findstring s,$(FLAGS))$(findstring no-prin
 CALLER = $(if $(and $(PWD),$(ELSEWHERE),$(filter 0,$(MAKELEVEL))),$(PWD),$(CURDIR))
 COURSE = @cd "$(CALLER)" && PYTHONSAFEPATH=1 "$(CURDIR)/$(BIN)/python" -m recsys_lib.course
 
-.PHONY: help run test unit lab refresh student results tune readme bench fresh lock clean
+.PHONY: help run test unit lab serve refresh student results tune readme bench fresh lock clean
 .DELETE_ON_ERROR:
 
 help:
@@ -53,6 +55,7 @@ help:
 	@echo "               ARGS=\"-k course\" goes to pytest"
 	@echo "make unit      ruff and the unit tests only (quick)"
 	@echo "make lab       open the notebooks in JupyterLab; with STUDENT=1 the students' copies"
+	@echo "make serve     the shop at an address of this machine; other addresses need a key  ARGS=\"--port 8000 --workers 2\""
 	@echo "make refresh   re-execute the notebooks and store their outputs  NOTEBOOKS=\"01\""
 	@echo "make student   copies without the exercises' solutions into build/student/; what was edited stays"
 	@echo "make results   keep the results of the last whole default run in results/"
@@ -109,8 +112,8 @@ $(BENCH_READY):
 	$(call build_environment,$(BENCH_VENV),requirements.lock requirements-bench.txt)
 
 $(KERNELS_READY): $(READY)
-	@echo "Installing requirements-kernels.txt into $(VENV)."
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -r requirements-kernels.txt
+	@echo "Installing $(TEST_EXTRAS) into $(VENV)."
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps $(addprefix -r ,$(TEST_EXTRAS))
 	@rm -f $(VENV)/.kernels-* && touch $@
 
 run: $(READY)
@@ -131,6 +134,10 @@ unit: $(KERNELS_READY)
 lab: $(READY)
 	$(call check_environment,jupyterlab)
 	$(COURSE) lab $(if $(STUDENT),--student) $(ARGS)
+
+serve: $(READY)
+	$(call check_environment,fastapi uvicorn sqlalchemy torch)
+	@$(BIN)/python -m recsys_lib.online $(ARGS)
 
 refresh: $(READY)
 	$(call check_environment,papermill tqdm torch)

@@ -1,7 +1,7 @@
 """The service under load: open loop, percentiles from the moment a request was due, a naive rival beside it.
 
     python benchmarks/serving.py                 # the whole table, into results/serving.json
-    python benchmarks/serving.py --seconds 10    # a quick look, nothing is kept
+    python benchmarks/serving.py --seconds 10    # a quick look; the file says how long was measured
 
 Load is sent to this machine's loopback only, for a bounded time, by a client on the same cores.
 """
@@ -44,7 +44,9 @@ def naive_app():
     from recsys_lib.data import complete_journey_december
 
     train = complete_journey_december().train
-    frame = train.events.assign(user=train.users[train.events["user"]], item=train.items[train.events["item"]])
+    frame = train.events.assign(
+        user=train.users[train.events["user"]], item=train.items[train.events["item"]]
+    )
     app = FastAPI()
 
     @app.get("/ready")
@@ -178,11 +180,11 @@ def main() -> None:
         uvicorn.run(naive_app(), port=settings.naive, log_level="warning", access_log=False)
         return
     with tempfile.TemporaryDirectory() as folder:
-        fit_and_publish(Path(folder))
+        fit_and_publish(Path(folder), f"sqlite:///{Path(folder) / 'events.sqlite'}")
         found = measure(settings.seconds, Path(folder))
     print_table(found)
-    if settings.seconds >= SECONDS:
-        harness.save("serving", {"machine": harness.machine(["fastapi", "uvicorn", "numpy"]), "loads": found})
+    about = {"machine": harness.machine(["fastapi", "uvicorn", "numpy"]), "seconds": settings.seconds}
+    harness.save("serving", about | {"loads": found})
 
 
 if __name__ == "__main__":

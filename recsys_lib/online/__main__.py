@@ -18,18 +18,20 @@ from fastapi import FastAPI
 from recsys_lib.data import load_table, prepared_lines, product_texts
 from recsys_lib.data.cache import data_folder
 from recsys_lib.online.serving import make_app
-from recsys_lib.online.shop import POINTER, fit_shop, publish
+from recsys_lib.online.shop import POINTER, fit_shop, publish, training_lines
+from recsys_lib.online.stores import EventStore
 from recsys_lib.recommenders.shared.weighting import seconds
 
 
-def fit_and_publish(folder: Path) -> None:
-    """Fit on the purchases of the whole year, and publish."""
+def fit_and_publish(folder: Path, store: str) -> None:
+    """Fit on the purchases of the whole year and the events of a store, and publish."""
     lines = prepared_lines()
     frame = lines.rename(columns={"household_id": "household", "product_id": "item"})
-    frame = frame.assign(time=seconds(frame["transaction_timestamp"]), value=1.0)
-    model = fit_shop(frame[["household", "item", "time", "value"]])
+    frame = frame.assign(time=seconds(frame["transaction_timestamp"]))
+    joined, after = training_lines(frame[["household", "item", "time"]], EventStore(store))
+    model = fit_shop(joined)
     products = load_table("products").set_index("product_id").reindex(model.items_)
-    publish(model, product_texts(products), folder)
+    publish(model, product_texts(products), folder, after)
 
 
 def application() -> FastAPI:
@@ -52,17 +54,19 @@ def main() -> None:
     given.add_argument("--host", default="127.0.0.1")
     given.add_argument("--port", type=int, default=8000)
     given.add_argument("--workers", type=int, default=1)
+    given.add_argument("--refit", action="store_true", help="fit again, on what was bought here, too")
     given.add_argument("--with-parent", action="store_true", help="end when standard input closes")
     settings = given.parse_args()
-    if not (settings.folder / POINTER).is_file():
+    settings.folder.mkdir(parents=True, exist_ok=True)
+    store = settings.store or f"sqlite:///{settings.folder / 'events.sqlite'}"
+    if settings.refit or not (settings.folder / POINTER).is_file():
         print("Fitting the model; this takes half a minute, once.", flush=True)
-        fit_and_publish(settings.folder)
+        fit_and_publish(settings.folder, store)
     key, inside = os.environ.get("SHOP_KEY"), ipaddress.ip_address(settings.host).is_loopback
     if not inside and not key:
         raise SystemExit(
             f"{settings.host} can be reached by others: set SHOP_KEY, for example to {secrets.token_hex(16)}"
         )
-    store = settings.store or f"sqlite:///{settings.folder / 'events.sqlite'}"
     os.environ |= {"SHOP_FOLDER": str(settings.folder), "SHOP_STORE": store}
     os.environ |= {"SHOP_CACHE": settings.cache} if settings.cache else {}
     if settings.with_parent:
@@ -72,7 +76,7 @@ def main() -> None:
         if settings.workers > 1:
             os.environ["PROMETHEUS_MULTIPROC_DIR"] = counters
         uvicorn.run(
-            "recsys_lib.online.__main__:application", factory=True, host=settings.host, port=settings.port,
+            f"recsys_lib.online.__main__:{application.__name__}", factory=True, host=settings.host, port=settings.port,
             workers=settings.workers, log_level="warning", access_log=False,
         )  # fmt: skip
 

@@ -42,7 +42,10 @@ def start_service(folder: str | Path, *arguments: str) -> tuple[subprocess.Popen
     command = [sys.executable, "-m", "recsys_lib.online", "--folder", str(folder), "--port", str(port)]
     started, environment = time.perf_counter(), {**os.environ, "OMP_NUM_THREADS": "1"}
     process = subprocess.Popen(
-        [*command, "--with-parent", *arguments], env=environment, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL
+        [*command, "--with-parent", *arguments],
+        env=environment,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
     )
     while process.poll() is None and time.perf_counter() < started + 120:
         try:
@@ -54,7 +57,9 @@ def start_service(folder: str | Path, *arguments: str) -> tuple[subprocess.Popen
     raise RuntimeError("the service did not start")
 
 
-async def open_loop(port: int, paths: Sequence[str], rate: float, connections: int = 64) -> dict[str, np.ndarray]:
+async def open_loop(
+    port: int, paths: Sequence[str], rate: float, connections: int = 64
+) -> dict[str, np.ndarray]:
     """Ask a service on this machine at a given rate.
 
     Parameters
@@ -122,5 +127,3 @@ def percentiles(load: dict[str, np.ndarray]) -> dict[str, float]:
     found = {f"p{name}": 1_000 * float(np.percentile(seconds, q)) for name, q in PERCENTILES.items()}
     errors = int((load["status"] != 200).sum())
     return {"sent": len(seconds), "errors": errors, "per_second": len(seconds) / load["done"].max(), **found}
-
-

@@ -11,77 +11,23 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from http import HTTPStatus
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from fastapi import FastAPI, Query, Request, Response
-from fastapi import Path as InPath
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import FileResponse
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest, multiprocess
-from pydantic import BaseModel, Field
+from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest, multiprocess
+from pydantic import Field
 from sqlalchemy.exc import SQLAlchemyError
 from starlette.exceptions import HTTPException
 
+from recsys_lib.online.contract import PROBLEMS, Answer, Count, Event, Id, Number, Problem, Stored
 from recsys_lib.online.shop import POINTER, Shop, load_published
-from recsys_lib.online.stores import Cache, EventStore, open_cache
+from recsys_lib.online.stores import EventStore, MemoryCache, RedisCache
 from recsys_lib.recommenders.shared.history import history_weights
 
 LARGEST_BODY, MOST_EVENTS, FRESH = 262_144, 1_000, 60.0  # bytes, events, seconds that an answer is kept
 BUCKETS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 5)
-Id = Annotated[int, InPath(ge=0, le=2**31 - 1)]
-Count = Annotated[int, Query(ge=1, le=100)]
-Number = Annotated[int, Field(ge=0, le=2**31 - 1)]
-
-
-class Event(BaseModel):
-    """Something a household did; the same id sent again changes nothing."""
-
-    id: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.:-]{1,64}$")]
-    household: Number
-    item: Number
-    kind: Literal["purchase", "view", "removal"] = "purchase"
-    time: Annotated[float, Field(ge=0, le=1e11)] | None = None
-
-
-class Problem(BaseModel):
-    """An error, as RFC 9457 writes it."""
-
-    type: str = "about:blank"
-    title: str
-    status: int
-    detail: str
-
-
-class Entry(BaseModel):
-    """An item, or a reason without one, and its score."""
-
-    item: int | None
-    name: str
-    score: float
-    seen: bool = False
-    because: list[Entry] = []
-
-
-class Answer(BaseModel):
-    """A list; `known` is false where a household gets what every new one gets."""
-
-    items: list[Entry]
-    household: int | None = None
-    known: bool | None = None
-    version: str
-
-
-class Stored(BaseModel):
-    """What became of the events that were sent."""
-
-    stored: int
-    repeated: int
-
-
-PROBLEMS = {
-    code: {"model": Problem, "content": {"application/problem+json": {}}}
-    for code in (400, 401, 404, 405, 413, 422, 429, 500, 503)
-}
 
 
 class Service:
@@ -90,7 +36,7 @@ class Service:
     def __init__(self, folder: str | Path, store: str, cache: str | None) -> None:
         self.folder, self.store_url, self.shop = Path(folder), store, None
         self.store: EventStore | None = None
-        self.cache: Cache = open_cache(cache)
+        self.cache = RedisCache(cache) if cache else MemoryCache()
         self.registry, self.why, self.stop = CollectorRegistry(), "starting", threading.Event()
         shared = {"registry": self.registry}
         self.requests = Counter("shop_requests", "Answers by status", ["status"], **shared)
@@ -98,7 +44,6 @@ class Service:
         self.events = Counter("shop_events", "Events stored", ["kind"], **shared)
         self.cached = Counter("shop_cache", "Asked of the cache", ["result"], **shared)
         self.unknown = Counter("shop_unknown_households", "Lists for households without history", **shared)
-        self.loads = Gauge("shop_model_loaded", "When the model was loaded", multiprocess_mode="max", **shared)
 
     def watch(self) -> None:
         """Open the store, load the model, and load again whenever another version is published."""
@@ -109,7 +54,6 @@ class Service:
                 text = (self.folder / POINTER).read_text("utf-8")
                 if text != seen:
                     self.shop, seen, self.why = Shop(load_published(self.folder)), text, ""
-                    self.loads.set_to_current_time()
             except (OSError, ValueError, KeyError, SQLAlchemyError) as error:
                 self.why = f"{type(error).__name__}: {error}"  # the shop that is there goes on
             if self.stop.wait(0.5):
@@ -212,10 +156,6 @@ def make_app(
         What callers must send.
     at_once : int
         Requests that may be inside at the same time; further ones get 429.
-
-    Returns
-    -------
-    FastAPI
     """
     service = Service(folder, store, cache)
 
@@ -258,6 +198,10 @@ def _answer(shop: Shop, items: Sequence[dict], **more: Any) -> bytes:
     return json.dumps({"items": items, **more, "version": shop.version}).encode()
 
 
+def _sent(body: bytes) -> Response:
+    return Response(body, media_type="application/json")
+
+
 def _check_items(shop: Shop, *items: int) -> None:
     for item in items:
         if item not in shop.items:
@@ -292,7 +236,7 @@ def _add_households(app: FastAPI, service: Service) -> None:
             items = shop.recommend(row, k, seen, basket, why)
             return _answer(shop, items, household=household, known=known)
 
-        return Response(service.remember(f"{shop.version}/{parts}", make), media_type="application/json")
+        return _sent(service.remember(f"{shop.version}/{parts}", make))
 
     @app.get("/households/{household}/explanations/{item}", response_model=Answer)
     def explanation(household: Id, item: Id) -> Response:
@@ -302,8 +246,7 @@ def _add_households(app: FastAPI, service: Service) -> None:
         past, known = past_of(shop, household)
         row = shop.history(household, past, shop.now())
         reasons = shop.explain(history_weights(row, shop.model.weighting), item)
-        body = _answer(shop, reasons, household=household, known=known)
-        return Response(body, media_type="application/json")
+        return _sent(_answer(shop, reasons, household=household, known=known))
 
     @app.delete("/households/{household}", status_code=204)
     def forget(household: Id) -> Response:
@@ -338,16 +281,13 @@ def _add_items(app: FastAPI, service: Service) -> None:
         """List the items most similar to one."""
         shop = service.open()
         _check_items(shop, item)
-        body = service.remember(
-            f"{shop.version}/similar/{item}/{k}", lambda: _answer(shop, shop.similar(item, k))
-        )
-        return Response(body, media_type="application/json")
+        return _sent(_answer(shop, shop.similar(item, k)))
 
     @app.get("/items", response_model=Answer)
     def search(words: Annotated[str, Query(min_length=1, max_length=100)], k: Count = 10) -> Response:
         """Find items by words of their names, or by how the words begin."""
         shop = service.open()
-        return Response(_answer(shop, shop.search(words, k)), media_type="application/json")
+        return _sent(_answer(shop, shop.search(words, k)))
 
 
 def _add_state(app: FastAPI, service: Service) -> None:
@@ -362,7 +302,12 @@ def _add_state(app: FastAPI, service: Service) -> None:
         shop = service.open()
         with service.storing() as store:
             store.ping()
-        return {"status": "ready", "version": shop.version, "cache": service.cache.state, "model": service.why}
+        return {
+            "status": "ready",
+            "version": shop.version,
+            "cache": service.cache.state,
+            "model": service.why,
+        }
 
     @app.get("/metrics", response_class=Response, responses={200: {"content": {"text/plain": {}}}})
     def metrics() -> Response:

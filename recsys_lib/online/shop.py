@@ -50,11 +50,6 @@ def publish(model: HabitKNN, names: Sequence[str], folder: str | Path, after: in
         The last two versions stay there.
     after : int
         Number of the last event of the store that the fit knows.
-
-    Returns
-    -------
-    str
-        Name of the version.
     """
     folder, version = Path(folder), f"{time.time_ns():020d}-{uuid.uuid4().hex[:6]}"
     pointer = folder / POINTER
@@ -78,22 +73,10 @@ def load_published(folder: str | Path) -> Published:
 
 
 def training_lines(lines: pd.DataFrame, store: EventStore) -> tuple[pd.DataFrame, int]:
-    """Join old purchase lines and the store's events for the nightly fit.
+    """Join old purchase lines and the store's events for the nightly fit; the last number says up to where.
 
-    What a household removed is left out up to that moment; of forgotten households only what came after.
-
-    Parameters
-    ----------
-    lines : pandas.DataFrame
-        Columns `household`, `item` and `time` (seconds since 1970).
-    store : EventStore
-
-    Returns
-    -------
-    frame : pandas.DataFrame
-        The same columns and `value`.
-    after : int
-        Number of the last event in it.
+    `lines` has `household`, `item` and `time` (seconds since 1970); a `value` is added. What a household
+    removed is left out up to that moment; of forgotten households, all that came before.
     """
     events, forgotten = store.frame()
     old = lines[~lines["household"].isin(forgotten)].assign(value=1.0, kind="purchase")
@@ -106,12 +89,7 @@ def training_lines(lines: pd.DataFrame, store: EventStore) -> tuple[pd.DataFrame
 
 
 class Shop:
-    """Answers about households and items from one version of the model and the store's events.
-
-    Parameters
-    ----------
-    published : Published
-    """
+    """Answers about households and items from one version of the model and the store's events."""
 
     def __init__(self, published: Published) -> None:
         self.version, self.model, self.names, self.after, self.offset = published
@@ -136,10 +114,6 @@ class Shop:
             In seconds since 1970. Later events do not count.
         basket : sequence of int
             Items in hand, as if bought at the moment.
-
-        Returns
-        -------
-        csr_array of float32, shape (1, n_items)
         """
         days = self.model.half_life * SECONDS_PER_DAY
         values: dict[int, float] = {}

@@ -6,7 +6,7 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import pandas as pd
 import redis
@@ -50,13 +50,7 @@ class Past(NamedTuple):
 
 
 class EventStore:
-    """Events in SQLite or PostgreSQL; what `add` has returned from is on disk.
-
-    Parameters
-    ----------
-    url : str
-        ``sqlite:///file`` or ``postgresql+psycopg://…``. Tables are made where they are missing.
-    """
+    """Events in SQLite (``sqlite:///file``) or PostgreSQL; what `add` has returned from is on disk."""
 
     def __init__(self, url: str) -> None:
         local = make_url(url).get_backend_name() == "sqlite"
@@ -109,20 +103,8 @@ def _set_up_sqlite(connection: Any, _: Any) -> None:
         connection.execute(f"PRAGMA {setting}").close()
 
 
-class Cache(Protocol):
-    """What a cache must do; `state` is "ok" or says what is wrong."""
-
-    state: str
-
-    def get(self, key: str) -> bytes | None:
-        """Return what is kept under a key."""
-
-    def set(self, key: str, value: bytes, seconds: float) -> None:
-        """Keep a value for some seconds."""
-
-
 class MemoryCache:
-    """A cache in the process: the least recently used entry goes first."""
+    """A cache in the process: the least recently used entry goes first. `state` says what is wrong."""
 
     state = "ok"
 
@@ -149,7 +131,7 @@ class MemoryCache:
 
 
 class RedisCache:
-    """A cache on a Redis server; while it does not answer, nothing is cached, and it is asked once a second."""
+    """A cache on a Redis server; while that is silent, nothing is kept, and it is asked once a second."""
 
     def __init__(self, url: str) -> None:
         waits = {"socket_timeout": 0.1, "socket_connect_timeout": 0.1}
@@ -172,8 +154,3 @@ class RedisCache:
         except redis.RedisError as error:
             self.state, self._again = type(error).__name__, time.monotonic() + 1.0
             return None
-
-
-def open_cache(url: str | None) -> Cache:
-    """Return a cache in the process, or on the Redis server of a URL."""
-    return RedisCache(url) if url else MemoryCache()

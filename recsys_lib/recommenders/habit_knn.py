@@ -22,8 +22,8 @@ from recsys_lib.scoring import TopK, top_k_blocks
 class HabitKNN(ItemKNN):
     """Score what a user takes again, what goes with it, and what many take of late: ``x (I + a S) + b t``.
 
-    x are the user's weights, S the similarities of `ItemKNN` to the nearest items (their mean effect on a
-    score brought to 1), ``t_i = log(1 + users who had i in the last days)``. All of it is linear in x, so that
+    x are the user's weights, S `ItemKNN`'s similarities to the nearest items (their mean effect on a score
+    brought to 1), ``t_i = log(1 + users who had i in the last days)``. All of it is linear in x, so that
     one new interaction changes one entry of x, and a score comes apart into its reasons exactly.
 
     `explain` lists the items of the history, and the trend as item −1.
@@ -72,7 +72,9 @@ class HabitKNN(ItemKNN):
     def _score_weights(self, weights: csr_array) -> Array:
         if weights.shape[0] > 1:
             return super()._score_weights(weights) + self.trend_
-        items = weights.indices  # one user: only the stored places of the rows of its items, several times faster
+        items = (
+            weights.indices
+        )  # one user: only the stored places of the rows of its items, several times faster
         starts, counts = self.neighbors_.indptr[items], np.diff(self.neighbors_.indptr)[items]
         places = np.arange(counts.sum()) + np.repeat(starts - np.cumsum(counts) + counts, counts)
         effects = np.repeat(weights.data, counts) * self.neighbors_.data[places]

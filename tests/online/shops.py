@@ -59,8 +59,12 @@ def start(folder: Path, port: int, *arguments: str, before=None, **environment: 
     variables = {**os.environ, "OMP_NUM_THREADS": "1", **environment}
     variables.pop("SHOP_KEY", None) if "SHOP_KEY" not in environment else None
     return subprocess.Popen(
-        [*command, *arguments], env=variables, stdout=subprocess.DEVNULL, preexec_fn=before, start_new_session=True
-    )  # fmt: skip
+        [*command, *arguments],
+        env=variables,
+        stdout=subprocess.DEVNULL,
+        preexec_fn=before,
+        start_new_session=True,
+    )
 
 
 def wait_ready(port: int, process: subprocess.Popen, seconds: float = 60) -> None:

@@ -61,7 +61,8 @@ def check_problem(answer, status, words):
     assert answer.status_code == status
     assert answer.headers["content-type"] == "application/problem+json"
     body = answer.json()
-    assert body["status"] == status and words in body["detail"] and body["title"], body
+    assert (body["status"], body["title"] != "") == (status, True)
+    assert words in body["detail"]
 
 
 def test_lists_are_those_of_the_model(client, folder):
@@ -71,7 +72,9 @@ def test_lists_are_those_of_the_model(client, folder):
     wanted = [int(shop.model.items_[column]) for column in best if column >= 0]
     assert items_of(client.get("/households/7/recommendations?seen=false")) == wanted
     answer = client.get("/households/7/recommendations?k=5").json()
-    assert answer["known"] and answer["household"] == 7 and len(answer["items"]) == 5
+    assert answer["known"]
+    assert answer["household"] == 7
+    assert len(answer["items"]) == 5
     scores = [entry["score"] for entry in answer["items"]]
     assert scores == sorted(scores, reverse=True)
 
@@ -82,7 +85,9 @@ def test_the_next_answer_knows_an_event(client):
     assert before["items"] == client.get("/households/901/recommendations").json()["items"]
     assert buy(client, 900, 1_021, 1).json() == {"stored": 1, "repeated": 0}
     after = client.get("/households/900/recommendations?why=true").json()
-    assert after["known"] and after["items"][0]["item"] == 1_021 and after["items"][0]["seen"]
+    assert after["known"]
+    assert after["items"][0]["item"] == 1_021
+    assert after["items"][0]["seen"]
     assert after["items"][0]["because"][0]["item"] == 1_021
     assert 1_021 not in items_of(client.get("/households/900/recommendations?seen=false&k=30"))
     buy(client, 900, 1_021, 2, kind="removal")
@@ -95,14 +100,16 @@ def test_an_event_counts_once(client):
     score = client.get("/households/901/recommendations?k=1").json()["items"][0]["score"]
     assert buy(client, 901, 1_003, 7).json() == {"stored": 0, "repeated": 1}
     many = [{"id": "e7", "household": 901, "item": 1_003}, {"id": "e8", "household": 901, "item": 1_003}]
-    assert first.status_code == 201 and client.post("/events", json=many).json() == {"stored": 1, "repeated": 1}
+    assert first.status_code == 201
+    assert client.post("/events", json=many).json() == {"stored": 1, "repeated": 1}
     assert client.get("/households/901/recommendations?k=1").json()["items"][0]["score"] > score + 0.3
 
 
 def test_a_basket_counts_and_is_not_offered(client):
     plain = items_of(client.get("/households/902/recommendations?k=5"))
     with_basket = items_of(client.get("/households/902/recommendations?k=5&basket=1001&basket=1003"))
-    assert plain != with_basket and not {1001, 1003} & set(with_basket)
+    assert plain != with_basket
+    assert not {1001, 1003} & set(with_basket)
     assert client.get("/households/902/recommendations").json()["known"] is False  # a basket is not stored
 
 
@@ -116,7 +123,7 @@ def test_reasons_add_up_to_the_score(client):
 def test_similar_items_and_search(client):
     parity = [item % 2 for item in items_of(client.get("/items/1004/similar?k=5"))]
     assert parity.count(0) >= 4
-    assert items_of(client.get("/items?words=THING 1007")) [0] == 1_007
+    assert items_of(client.get("/items?words=THING 1007"))[0] == 1_007
     assert len(items_of(client.get("/items?words=sor&k=30"))) == 30  # begins so
     assert items_of(client.get("/items?words=nothing-like-that")) == []
 
@@ -173,7 +180,8 @@ def test_a_deleted_household_is_new(client):
     buy(client, 5, 1_003, 50)
     assert client.delete("/households/5").status_code == 204
     answer = client.get("/households/5/recommendations").json()
-    assert known["known"] and not answer["known"]
+    assert known["known"]
+    assert not answer["known"]
     assert answer["items"] == client.get("/households/999/recommendations").json()["items"]
     buy(client, 5, 1_003, 51)
     reasons = client.get("/households/5/explanations/1003").json()["items"]
@@ -202,7 +210,8 @@ def test_too_many_at_once_are_refused(folder, tmp_path):
     with open_client(folder, tmp_path, at_once=0) as client:
         answer = client.get("/items?words=thing")
         check_problem(answer, 429, "too many")
-        assert answer.headers["retry-after"] == "1" and client.get("/health").status_code == 200
+        assert answer.headers["retry-after"] == "1"
+        assert client.get("/health").status_code == 200
 
 
 def test_metrics_count_and_the_cache_is_asked(client):
@@ -210,7 +219,8 @@ def test_metrics_count_and_the_cache_is_asked(client):
         client.get("/households/8/recommendations")
     client.get("/nowhere")
     text = client.get("/metrics").text
-    assert 'shop_cache_total{result="hit"} 2.0' in text and 'shop_requests_total{status="404"} 1.0' in text
+    assert 'shop_cache_total{result="hit"} 2.0' in text
+    assert 'shop_requests_total{status="404"} 1.0' in text
     buy(client, 8, 1_004, 77)
     client.get("/households/8/recommendations")  # another last event, another key
     assert 'shop_cache_total{result="hit"} 2.0' in client.get("/metrics").text
@@ -226,7 +236,8 @@ def test_online_rows_are_those_of_a_fit(folder, tmp_path):
     events = new.assign(id=[f"n{i}" for i in range(200)], kind="purchase").to_dict("records")
     assert store.add(events) == 200
     frame, after = training_lines(lines(), store)
-    assert after == 200 and len(frame) == 1_700
+    assert after == 200
+    assert len(frame) == 1_700
     every = Interactions.from_frame(frame, "household", "item", "value", "time", items=shop.model.items_)
     batch, newest = build_history(every, "log", shop.model.half_life)
     for household in every.users:
@@ -247,14 +258,16 @@ def test_what_was_removed_or_forgotten_is_not_trained_on(tmp_path):
     store.add([{"id": "q", "household": 2, "item": 1_002, "kind": "purchase", "time": moment + 3}])
     frame, after = training_lines(old, store)
     assert len(frame[(frame["household"] == 1) & (frame["item"] == 1_001)]) == 1
-    assert len(frame[frame["household"] == 2]) == 1 and after == 3
+    assert len(frame[frame["household"] == 2]) == 1
+    assert after == 3
     store.close()
 
 
 def test_another_address_needs_a_key(folder):
     command = [sys.executable, "-m", "recsys_lib.online", "--folder", str(folder), "--host", "0.0.0.0"]
     ended = subprocess.run(command, capture_output=True, text=True, timeout=60, env=clean_environment())
-    assert ended.returncode == 1 and "set SHOP_KEY" in ended.stderr
+    assert ended.returncode == 1
+    assert "set SHOP_KEY" in ended.stderr
 
 
 def clean_environment():

@@ -55,7 +55,8 @@ def test_what_was_acknowledged_survives_kill_9(tmp_path):
         os.close(reading)
         acknowledged += [f"i{line}" for line in told.decode().split("\n")[:-1]]
     there = stored(tmp_path)["id"]
-    assert len(acknowledged) > KILLS and there.is_unique
+    assert len(acknowledged) > KILLS
+    assert there.is_unique
     assert set(acknowledged) <= set(there)
     assert len(there) <= len(acknowledged) + KILLS  # at most the one under way
 
@@ -79,7 +80,9 @@ def test_a_killed_service_has_lost_nothing(folder):
         finally:
             end(process)
     there = stored(folder)["id"]
-    assert len(acknowledged) > 10 and set(acknowledged) <= set(there) and there.is_unique
+    assert len(acknowledged) > 10
+    assert set(acknowledged) <= set(there)
+    assert there.is_unique
 
 
 def fill_and_check(address, store_folder):
@@ -92,7 +95,7 @@ def fill_and_check(address, store_folder):
         elif statuses[-3:] == [503] * 3:
             break
         assert status in (201, 503), body
-    assert statuses[0] == 201 and statuses[-1] == 503, statuses[-1]
+    assert (statuses[0], statuses[-1]) == (201, 503)
     assert "event store" in body["detail"]
     assert ask(f"{address}/households/1/recommendations")[0] == 200  # reading goes on
     assert ask(f"{address}/health")[0] == 200
@@ -103,7 +106,9 @@ def fill_and_check(address, store_folder):
 def test_a_full_disk_is_a_503_and_loses_nothing(folder, tmp_path):
     place = tmp_path / "small"
     place.mkdir()
-    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=600k", "tmpfs", place], capture_output=True).returncode:
+    if subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=600k", "tmpfs", place], capture_output=True
+    ).returncode:
         pytest.skip("a small file system cannot be mounted here; the test below bounds the files instead")
     try:
         with served(folder, "--store", f"sqlite:///{place / 'events.sqlite'}") as (address, process):
@@ -139,7 +144,9 @@ def test_the_model_is_swapped_under_load(folder):
         [thread.join() for thread in threads]
         assert {(status, n) for status, _, n in answers} == {(200, 5)}
         versions = [version for _, version, _ in answers]
-        assert published[-1] in versions and len(set(versions)) >= 3 and len(versions) > 100
+        assert published[-1] in versions
+        assert len(set(versions)) >= 3
+        assert len(versions) > 100
 
 
 def test_32_clients_of_one_household_lose_nothing(folder):
@@ -149,7 +156,7 @@ def test_32_clients_of_one_household_lose_nothing(folder):
         def write(client):
             for number in range(10):
                 for _ in range(2):  # sent again, as after a lost answer
-                    results.append(ask(f"{address}/events", event(f"{client}.{number}"))[1])
+                    results.append(ask(f"{address}/events", event(f"{client}.{number}"))[1])  # noqa: PERF401
 
         threads = [threading.Thread(target=write, args=(client,)) for client in range(32)]
         [thread.start() for thread in threads]
@@ -170,5 +177,6 @@ def test_a_damaged_model_does_not_replace_a_good_one(folder):
         (folder / "current.json").write_text(pointer)
         time.sleep(1.5)
         ready = ask(f"{address}/ready")[1]
-        assert ready["version"] == before and "damaged" in ready["model"]
+        assert ready["version"] == before
+        assert "damaged" in ready["model"]
         assert ask(f"{address}/households/1/recommendations")[0] == 200

@@ -11,7 +11,9 @@ from selenium.webdriver.common.keys import Keys  # noqa: E402
 from selenium.webdriver.support.ui import WebDriverWait  # noqa: E402
 
 CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
-needs_chromium = pytest.mark.skipif(not (CHROMIUM and DRIVER), reason="chromium and its driver are not installed")
+needs_chromium = pytest.mark.skipif(
+    not (CHROMIUM and DRIVER), reason="chromium and its driver are not installed"
+)
 
 
 @pytest.fixture
@@ -45,7 +47,8 @@ def test_a_click_changes_the_list(browser, tmp_path):
         browser.find_element(By.CSS_SELECTOR, "#found button").send_keys(Keys.ENTER)
         wait.until(lambda _: texts(browser, "list") != first)
         changed = texts(browser, "list")
-        assert changed[0].startswith("thing 1021") and "bought before" in changed[0]
+        assert changed[0].startswith("thing 1021")
+        assert "bought before" in changed[0]
         wait.until(lambda _: texts(browser, "basket"))
         browser.find_element(By.CSS_SELECTOR, "#basket button").click()  # taken back
         wait.until(lambda _: texts(browser, "list") == first)

@@ -1,4 +1,4 @@
-"""Thousands of requests made from the OpenAPI description: nothing answers with a 5xx or breaks its schema."""
+"""Thousands of requests made from the OpenAPI description: no 5xx, and nothing that breaks its schema."""
 
 import itertools
 import time
@@ -41,10 +41,10 @@ def test_generated_requests_get_no_5xx(tmp_path):
             def send(case):
                 response = case.call()
                 statuses[response.status_code] += 1
-                if mode is MODES.POSITIVE:  # noqa: B023: called below, in the same turn
+                if mode is MODES.POSITIVE:  # noqa: B023
                     case.validate_response(response)
 
             send()
     assert sum(statuses.values()) >= FEWEST, statuses
     assert not [status for status in statuses if status >= 500], statuses
-    assert statuses[200] > 300 and statuses[422] + statuses[404] > 300, statuses
+    assert min(statuses[200], statuses[422] + statuses[404]) > 300, statuses

@@ -51,9 +51,11 @@ def test_events_come_back_in_order_and_once(store):
     assert store.add([event(2, 30, item=5), event(3, 31)]) == 1  # the first that was sent stays
     past = store.of(30, start)
     assert [(item, when) for _, item, _, when in past.events] == [(1_001, 6.0), (1_001, 7.0)]
-    assert not past.forgotten and store.of(30, start + 1).events == [past.events[0]]
+    assert not past.forgotten
+    assert store.of(30, start + 1).events == [past.events[0]]
     store.forget(30)
-    assert store.of(30) == ([], True) and len(store.of(31).events) == 1
+    assert store.of(30) == ([], True)
+    assert len(store.of(31).events) == 1
     store.forget(31)
 
 
@@ -65,7 +67,7 @@ def test_all_or_none(store):
 
 def test_numbers_only_grow(store):
     store.add([event(21, 33)])
-    (number, *_), = store.of(33).events
+    ((number, *_),) = store.of(33).events
     store.forget(33)
     store.add([event(22, 33)])
     assert store.of(33).events[0][0] > number
@@ -102,7 +104,8 @@ def redis_server(port, folder):
         cache = RedisCache(f"redis://127.0.0.1:{port}/0")
         until = time.monotonic() + 20
         while cache.get("x") is not None or cache.state != "ok":
-            assert time.monotonic() < until and process.poll() is None
+            assert time.monotonic() < until
+            assert process.poll() is None
             time.sleep(0.1)
         yield process
     finally:
@@ -160,13 +163,16 @@ def test_the_service_goes_on_without_its_cache(tmp_path):
         with redis_server(port, tmp_path):
             time.sleep(1.1)
             lists = [client.get(path).json()["items"] for _ in range(3)]
-            assert results(client)["hit"] == 2 and client.get("/ready").json()["cache"] == "ok"
+            assert results(client)["hit"] == 2
+            assert client.get("/ready").json()["cache"] == "ok"
         lost = [client.get(path) for _ in range(3)]
         assert all(answer.status_code == 200 for answer in lost)
         names = [[entry["item"] for entry in answer.json()["items"]] for answer in lost]
         assert names == [[entry["item"] for entry in lists[0]]] * 3
-        assert results(client)["error"] >= 3 and client.get("/ready").json()["cache"] == "ConnectionError"
+        assert results(client)["error"] >= 3
+        assert client.get("/ready").json()["cache"] == "ConnectionError"
         with redis_server(port, tmp_path):
             time.sleep(1.1)
             [client.get(path) for _ in range(3)]
-            assert results(client)["hit"] >= 4 and client.get("/ready").json()["cache"] == "ok"
+            assert results(client)["hit"] >= 4
+            assert client.get("/ready").json()["cache"] == "ok"

@@ -49,7 +49,7 @@ def main() -> None:
     """Serve until Ctrl-C."""
     given = argparse.ArgumentParser(prog="make serve", description=__doc__)
     given.add_argument("--folder", type=Path, default=data_folder() / "processed" / "shop")
-    given.add_argument("--store", help="sqlite:///… or postgresql+psycopg://…; default: a file in the folder")
+    given.add_argument("--store", help="sqlite:///… or postgresql+psycopg://…; else a file in the folder")
     given.add_argument("--cache", help="redis://…; default: in the process")
     given.add_argument("--host", default="127.0.0.1")
     given.add_argument("--port", type=int, default=8000)
@@ -75,10 +75,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as counters:
         if settings.workers > 1:
             os.environ["PROMETHEUS_MULTIPROC_DIR"] = counters
-        uvicorn.run(
-            f"recsys_lib.online.__main__:{application.__name__}", factory=True, host=settings.host, port=settings.port,
-            workers=settings.workers, log_level="warning", access_log=False,
-        )  # fmt: skip
+        where = {"host": settings.host, "port": settings.port, "workers": settings.workers}
+        name, quiet = f"recsys_lib.online.__main__:{application.__name__}", {"access_log": False}
+        uvicorn.run(name, factory=True, log_level="warning", **where, **quiet)
 
 
 if __name__ == "__main__":

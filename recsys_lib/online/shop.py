@@ -85,7 +85,8 @@ def training_lines(lines: pd.DataFrame, store: EventStore) -> tuple[pd.DataFrame
     every = every.join(gone, on=["household", "item"])
     every = every[(every["kind"] != "removal") & ~(every["time"] <= every["gone"])]
     after = int(events["number"].max()) if len(events) else 0
-    return every[["household", "item", "time", "value"]], after
+    kinds = {"household": "int64", "item": "int64", "time": float, "value": float}  # also where one is empty
+    return every[list(kinds)].astype(kinds), after
 
 
 class Shop:

@@ -263,6 +263,15 @@ def test_what_was_removed_or_forgotten_is_not_trained_on(tmp_path):
     store.close()
 
 
+def test_a_fit_before_the_first_event(tmp_path):
+    store = EventStore(f"sqlite:///{tmp_path / 'events.sqlite'}")
+    frame, after = training_lines(lines(), store)
+    assert after == 0
+    assert [frame[name].dtype.kind for name in ("household", "item", "time", "value")] == list("iiff")
+    publish_tiny(tmp_path, frame)
+    store.close()
+
+
 def test_another_address_needs_a_key(folder):
     command = [sys.executable, "-m", "recsys_lib.online", "--folder", str(folder), "--host", "0.0.0.0"]
     ended = subprocess.run(command, capture_output=True, text=True, timeout=60, env=clean_environment())

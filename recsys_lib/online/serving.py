@@ -1,33 +1,45 @@
 """The shop behind an address: endpoints, checked input, errors as problem+json, metrics."""
 
-from __future__ import annotations
-
 import hmac
 import json
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import asynccontextmanager
 from http import HTTPStatus
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from fastapi import FastAPI, Query, Request, Response
+from fastapi import Path as InPath
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import FileResponse
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest, multiprocess
-from pydantic import Field
+from pydantic import Field, create_model
 from sqlalchemy.exc import SQLAlchemyError
 from starlette.exceptions import HTTPException
 
-from recsys_lib.online.contract import PROBLEMS, Answer, Count, Event, Id, Number, Problem, Stored
-from recsys_lib.online.shop import POINTER, Shop, load_published
-from recsys_lib.online.stores import EventStore, MemoryCache, RedisCache
-from recsys_lib.recommenders.shared.history import history_weights
+from recsys_lib.online.shop import POINTER, Shop
+from recsys_lib.online.stores import EventStore, MemoryCache, Past, RedisCache
 
 LARGEST_BODY, MOST_EVENTS, FRESH = 262_144, 1_000, 60.0  # bytes, events, seconds that an answer is kept
-BUCKETS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 5)
+BUCKETS, LARGEST = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 5), 2**31 - 1
+Id = Annotated[int, InPath(ge=0, le=LARGEST)]
+Count = Annotated[int, Query(ge=1, le=100)]
+Number = Annotated[int, Field(ge=0, le=LARGEST)]
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.:-]{1,64}$")]  # the same id sent again changes nothing
+Kind, Moment = Literal["purchase", "view", "removal"], Annotated[float, Field(ge=0, le=1e11)] | None
+_OPTIONAL = {"kind": (Kind, "purchase"), "time": (Moment, None)}
+Event = create_model("Event", id=Name, household=Number, item=Number, **_OPTIONAL)
+Stored = create_model("Stored", stored=int, repeated=int)
+Problem = create_model("Problem", type=(str, "about:blank"), title=str, status=int, detail=str)
+Reason = create_model("Reason", item=int | None, name=str, score=float)
+Entry = create_model("Entry", __base__=Reason, seen=(bool, False), because=(list[Reason], []))
+_OF = {"household": (int | None, None), "known": (bool | None, None)}  # known: not what every new one gets
+Answer = create_model("Answer", items=list[Entry], version=str, **_OF)
+PROBLEM = {"model": Problem, "content": {"application/problem+json": {}}}
+PROBLEMS = dict.fromkeys((400, 401, 404, 405, 413, 422, 429, 500, 503), PROBLEM)
 
 
 class Service:
@@ -43,46 +55,44 @@ class Service:
         self.seconds = Histogram("shop_seconds", "Time to an answer", buckets=BUCKETS, **shared)
         self.events = Counter("shop_events", "Events stored", ["kind"], **shared)
         self.cached = Counter("shop_cache", "Asked of the cache", ["result"], **shared)
-        self.unknown = Counter("shop_unknown_households", "Lists for households without history", **shared)
 
     def watch(self) -> None:
         """Open the store, load the model, and load again whenever another version is published."""
         seen = ""
-        while True:
+        while not self.stop.is_set():
             try:
                 self.store = self.store or EventStore(self.store_url)
                 text = (self.folder / POINTER).read_text("utf-8")
                 if text != seen:
-                    self.shop, seen, self.why = Shop(load_published(self.folder)), text, ""
+                    self.shop, seen, self.why = Shop(self.folder), text, ""
             except (OSError, ValueError, KeyError, SQLAlchemyError) as error:
                 self.why = f"{type(error).__name__}: {error}"  # the shop that is there goes on
-            if self.stop.wait(0.5):
-                return
+            self.stop.wait(0.5)
 
-    def open(self) -> Shop:
-        """Return the shop in use; 503 while there is none."""
+    def open(self, *items: int) -> Shop:
+        """Return the shop in use, 503 while there is none, 404 where it does not have an item."""
         if self.shop is None or self.store is None:
             raise HTTPException(503, "the model is not ready yet")
+        for item in items:
+            if item not in self.shop.items:
+                raise HTTPException(404, f"there is no item {item}")
         return self.shop
 
-    @contextmanager
-    def storing(self) -> Iterator[EventStore]:
-        """Give the store; what goes wrong with it is a 503, and nothing was acknowledged."""
-        try:
-            yield self.store
-        except SQLAlchemyError as error:
-            reason = str(getattr(error, "orig", error)).splitlines()[0][:100]
-            raise HTTPException(503, f"the event store does not answer: {reason}") from error
+    def past(self, shop: Shop, household: int) -> tuple[Past, bool]:
+        """Return what a household did since the fit, and whether anything is known of it."""
+        past = self.store.of(household, shop.after)
+        return past, bool(past.events) or (household in shop.users and not past.forgotten)
 
-    def remember(self, key: str, make: Callable[[], bytes]) -> bytes:
+    def remember(self, key: str, make: Callable[[], Response]) -> Response:
         """Return what the cache has under a key, else make it and keep it there."""
         found = self.cache.get(key)
         result = "error" if self.cache.state != "ok" else "miss" if found is None else "hit"
         self.cached.labels(result).inc()
-        if found is None:
-            found = make()
-            self.cache.set(key, found, FRESH)
-        return found
+        if found is not None:
+            return Response(found, media_type="application/json")
+        made = make()
+        self.cache.set(key, made.body, FRESH)
+        return made
 
 
 class Gate:
@@ -95,41 +105,36 @@ class Gate:
         """Pass a request on, or refuse it."""
         if scope["type"] != "http":
             return await self.app(scope, receive, send)
-        started, status, size = time.perf_counter(), 500, 0
+        started, seen = time.perf_counter(), {"status": 500, "size": 0}
 
         async def counted() -> Any:
-            nonlocal size
             message = await receive()
-            size += len(message.get("body", b""))
-            if size > LARGEST_BODY:
+            seen["size"] += len(message.get("body", b""))
+            if seen["size"] > LARGEST_BODY:
                 raise HTTPException(413, f"the body is larger than {LARGEST_BODY:,} bytes")
             return message
 
         async def watched(message: Any) -> None:
-            nonlocal status
-            status = message.get("status", status)
+            seen["status"] = message.get("status", seen["status"])
             await send(message)
 
-        refused = self._refuse(scope)
+        answer = self._refuse(scope) or self.app
         self.inside += 1
         try:
-            await (self.app if refused is None else refused)(scope, counted, watched)
+            await answer(scope, counted, watched)
         finally:
             self.inside -= 1
-            self.service.requests.labels(str(status)).inc()
+            self.service.requests.labels(str(seen["status"])).inc()
             self.service.seconds.observe(time.perf_counter() - started)
 
     def _refuse(self, scope: Any) -> Response | None:
-        headers, free = dict(scope["headers"]), ("/", "/health", "/ready")
-        if self.key and scope["path"] not in free:
+        headers = dict(scope["headers"])
+        if self.key and scope["path"] not in ("/", "/health", "/ready"):
             given = headers.get(b"authorization", b"").removeprefix(b"Bearer ")
             if not hmac.compare_digest(given, self.key.encode()):
                 return problem(401, "send the key as Authorization: Bearer …")
         if self.inside >= self.at_once and scope["path"] != "/health":
             return problem(429, "too many requests at once", {"Retry-After": "1"})
-        size = headers.get(b"content-length", b"0")
-        if size.isdigit() and int(size) > LARGEST_BODY:
-            return problem(413, f"the body is larger than {LARGEST_BODY:,} bytes")
         return None
 
 
@@ -139,23 +144,30 @@ def problem(status: int, detail: str, headers: dict[str, str] | None = None) -> 
     return Response(body, status, headers, "application/problem+json")
 
 
+async def _on_error(_: Request, error: Exception) -> Response:
+    if isinstance(error, HTTPException):
+        return problem(error.status_code, str(error.detail), dict(error.headers or {}))
+    if isinstance(error, RequestValidationError):
+        first = error.errors()[0]
+        return problem(422, f"{'.'.join(map(str, first['loc']))}: {first['msg']}")
+    if isinstance(error, SQLAlchemyError):  # nothing was acknowledged
+        reason = str(getattr(error, "orig", error)).splitlines()[0][:100]
+        return problem(503, f"the event store does not answer: {reason}")
+    return problem(500, f"an error of the service: {type(error).__name__}")
+
+
+def application() -> FastAPI:
+    """Make the application from the environment: every worker process calls this."""
+    return make_app(*(os.environ.get(f"SHOP_{name}") for name in ("FOLDER", "STORE", "CACHE", "KEY")))
+
+
 def make_app(
     folder: str | Path, store: str, cache: str | None = None, key: str | None = None, at_once: int = 256
 ) -> FastAPI:
-    """Make the application.
+    """Make the application, for a folder of models, a database and perhaps a Redis server by their URLs.
 
-    Parameters
-    ----------
-    folder : str or Path
-        Where `shop.publish` puts models; what is published later is taken up within a second.
-    store : str
-        URL of the database of events, for `EventStore`.
-    cache : str, optional
-        URL of a Redis server. Without it, answers are kept in the process.
-    key : str, optional
-        What callers must send.
-    at_once : int
-        Requests that may be inside at the same time; further ones get 429.
+    What is published in the folder later is taken up within a second. Callers must send the key, if there is
+    one; while `at_once` requests are inside, further ones get 429.
     """
     service = Service(folder, store, cache)
 
@@ -172,48 +184,20 @@ def make_app(
     app = FastAPI(title="The shop", version="1", lifespan=lifespan, responses=PROBLEMS)
     app.state.service = service
     app.add_middleware(Gate, service=service, key=key, at_once=at_once)
-    app.add_exception_handler(HTTPException, _on_http_error)
-    app.add_exception_handler(RequestValidationError, _on_bad_input)
-    app.add_exception_handler(Exception, _on_error)
+    for kind in (HTTPException, RequestValidationError, SQLAlchemyError, Exception):
+        app.add_exception_handler(kind, _on_error)
     _add_households(app, service)
     _add_items(app, service)
     _add_state(app, service)
     return app
 
 
-async def _on_http_error(_: Request, error: HTTPException) -> Response:
-    return problem(error.status_code, str(error.detail), dict(error.headers or {}))
-
-
-async def _on_bad_input(_: Request, error: RequestValidationError) -> Response:
-    first = error.errors()[0]
-    return problem(422, f"{'.'.join(map(str, first['loc']))}: {first['msg']}")
-
-
-async def _on_error(_: Request, error: Exception) -> Response:
-    return problem(500, f"an error of the service: {type(error).__name__}")
-
-
-def _answer(shop: Shop, items: Sequence[dict], **more: Any) -> bytes:
-    return json.dumps({"items": items, **more, "version": shop.version}).encode()
-
-
-def _sent(body: bytes) -> Response:
+def _answer(shop: Shop, items: Sequence[dict], **more: Any) -> Response:
+    body = json.dumps({"items": items, **more, "version": shop.version})
     return Response(body, media_type="application/json")
 
 
-def _check_items(shop: Shop, *items: int) -> None:
-    for item in items:
-        if item not in shop.items:
-            raise HTTPException(404, f"there is no item {item}")
-
-
 def _add_households(app: FastAPI, service: Service) -> None:
-    def past_of(shop: Shop, household: int) -> tuple[Any, bool]:
-        with service.storing() as store:
-            past = store.of(household, shop.after)
-        return past, bool(past.events) or (household in shop.users and not past.forgotten)
-
     @app.get("/households/{household}/recommendations", response_model=Answer)
     def recommendations(
         household: Id,
@@ -223,53 +207,42 @@ def _add_households(app: FastAPI, service: Service) -> None:
         basket: Annotated[list[Number], Query(max_length=50)] = [],  # noqa: B006
     ) -> Response:
         """List the best items for a household, with what is in its basket now."""
-        shop = service.open()
-        _check_items(shop, *basket)
-        past, known = past_of(shop, household)
-        if not known:
-            service.unknown.inc()
+        shop = service.open(*basket)
+        past, known = service.past(shop, household)
         last = past.events[-1][0] if past.events else 0  # in the key: no answer outlives the next event
-        parts = (household if known else "new", last, len(past.events), past.forgotten, k, seen, why, *basket)
+        parts = (household, last, len(past.events), past.forgotten, k, seen, why, *basket)
 
-        def make() -> bytes:
-            row = shop.history(household, past, shop.now(), basket)
-            items = shop.recommend(row, k, seen, basket, why)
+        def make() -> Response:
+            items = shop.recommend(shop.history(household, past, shop.now(), basket), k, seen, basket, why)
             return _answer(shop, items, household=household, known=known)
 
-        return _sent(service.remember(f"{shop.version}/{parts}", make))
+        return service.remember(f"{shop.version}/{parts}", make)
 
     @app.get("/households/{household}/explanations/{item}", response_model=Answer)
     def explanation(household: Id, item: Id) -> Response:
         """Split the score of an item for a household into what adds to it."""
-        shop = service.open()
-        _check_items(shop, item)
-        past, known = past_of(shop, household)
-        row = shop.history(household, past, shop.now())
-        reasons = shop.explain(history_weights(row, shop.model.weighting), item)
-        return _sent(_answer(shop, reasons, household=household, known=known))
+        shop = service.open(item)
+        past, known = service.past(shop, household)
+        reasons = shop.explain(shop.history(household, past, shop.now()), item)
+        return _answer(shop, reasons, household=household, known=known)
 
     @app.delete("/households/{household}", status_code=204)
     def forget(household: Id) -> Response:
         """Delete a household's events now, and leave it out of every fit from now on."""
         service.open()
-        with service.storing() as store:
-            store.forget(household)
+        service.store.forget(household)
         return Response(status_code=204)
 
     @app.post("/events", response_model=Stored, status_code=201)
-    def events(
-        body: Annotated[list[Event], Field(min_length=1, max_length=MOST_EVENTS)] | Event,
-    ) -> Stored:
+    def events(body: Annotated[list[Event], Field(min_length=1, max_length=MOST_EVENTS)] | Event) -> Stored:
         """Store one event or many, all or none; what is answered is on disk."""
-        shop, sent = service.open(), body if isinstance(body, list) else [body]
-        _check_items(shop, *(one.item for one in sent))
-        now = shop.now()
-        late = [one.id for one in sent if one.time is not None and one.time > now + 60]
+        sent = body if isinstance(body, list) else [body]
+        now = service.open(*(one.item for one in sent)).now()
+        rows = [one.model_dump() | {"time": now if one.time is None else one.time} for one in sent]
+        late = [row["id"] for row in rows if row["time"] > now + 60]
         if late:
             raise HTTPException(422, f"event {late[0]} is in the future of the shop's clock")
-        rows = [one.model_dump() | {"time": now if one.time is None else one.time} for one in sent]
-        with service.storing() as store:
-            new = store.add(rows)
+        new = service.store.add(rows)
         for one in sent:
             service.events.labels(one.kind).inc()
         return Stored(stored=new, repeated=len(sent) - new)
@@ -279,15 +252,14 @@ def _add_items(app: FastAPI, service: Service) -> None:
     @app.get("/items/{item}/similar", response_model=Answer)
     def similar(item: Id, k: Count = 10) -> Response:
         """List the items most similar to one."""
-        shop = service.open()
-        _check_items(shop, item)
-        return _sent(_answer(shop, shop.similar(item, k)))
+        shop = service.open(item)
+        return _answer(shop, shop.similar(item, k))
 
     @app.get("/items", response_model=Answer)
     def search(words: Annotated[str, Query(min_length=1, max_length=100)], k: Count = 10) -> Response:
-        """Find items by words of their names, or by how the words begin."""
+        """Find items by how the words of their names begin."""
         shop = service.open()
-        return _sent(_answer(shop, shop.search(words, k)))
+        return _answer(shop, shop.search(words, k))
 
 
 def _add_state(app: FastAPI, service: Service) -> None:
@@ -300,14 +272,8 @@ def _add_state(app: FastAPI, service: Service) -> None:
     def ready() -> dict[str, str]:
         """Say whether requests can be answered: a model is loaded and the store answers."""
         shop = service.open()
-        with service.storing() as store:
-            store.ping()
-        return {
-            "status": "ready",
-            "version": shop.version,
-            "cache": service.cache.state,
-            "model": service.why,
-        }
+        service.past(shop, 0)
+        return {"version": shop.version, "cache": service.cache.state, "model": service.why}
 
     @app.get("/metrics", response_class=Response, responses={200: {"content": {"text/plain": {}}}})
     def metrics() -> Response:

@@ -1,14 +1,10 @@
 """What a service must not lose, and what it may: events in a database, answers in a cache."""
 
-from __future__ import annotations
-
 import threading
 import time
-from collections import OrderedDict
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-import pandas as pd
 import redis
 from sqlalchemy import Column, Float, Integer, MetaData, String, Table, create_engine, event, text
 from sqlalchemy.engine import make_url
@@ -26,7 +22,7 @@ _EVENTS = Table(
     Column("time", Float(53), nullable=False),
     sqlite_autoincrement=True,  # numbers of deleted rows are not given out again
 )
-Table("forgotten", _TABLES, Column("household", Integer, primary_key=True, autoincrement=False))
+_FORGOTTEN = Table("forgotten", _TABLES, Column("household", Integer, primary_key=True, autoincrement=False))
 # One statement for SQLite and PostgreSQL alike: what is known already is left as it is.
 _ADD = text(
     "INSERT INTO events (id, household, item, kind, time) VALUES (:id, :household, :item, :kind, :time) "
@@ -54,10 +50,9 @@ class EventStore:
 
     def __init__(self, url: str) -> None:
         local = make_url(url).get_backend_name() == "sqlite"
-        self._engine = create_engine(
-            url, pool_size=20, max_overflow=20, pool_timeout=5, pool_pre_ping=not local,
-            connect_args={"timeout": 10} if local else {"connect_timeout": 5},
-        )  # fmt: skip
+        waits = {"timeout": 10} if local else {"connect_timeout": 5}
+        pool = {"pool_size": 20, "max_overflow": 20, "pool_timeout": 5, "pool_pre_ping": not local}
+        self._engine = create_engine(url, connect_args=waits, **pool)
         if local:
             event.listen(self._engine, "connect", _set_up_sqlite)
         _TABLES.create_all(self._engine)
@@ -80,54 +75,43 @@ class EventStore:
             for statement in _FORGET:
                 connection.execute(statement, {"household": household})
 
-    def frame(self) -> tuple[pd.DataFrame, set[int]]:
+    def rows(self) -> tuple[list[dict[str, Any]], set[int]]:
         """Return all events in the order of their numbers, and the households to forget."""
         with self._engine.connect() as connection:
-            events = pd.read_sql(text("SELECT * FROM events ORDER BY number"), connection)
-            return events, set(connection.execute(text("SELECT household FROM forgotten")).scalars())
-
-    def ping(self) -> None:
-        """Raise what the database raises if it does not answer."""
-        with self._engine.connect() as connection:
-            connection.execute(text("SELECT 1"))
+            events = connection.execute(_EVENTS.select().order_by(_EVENTS.c.number)).mappings()
+            return list(map(dict, events)), set(connection.execute(_FORGOTTEN.select()).scalars())
 
     def close(self) -> None:
         """Give all connections back."""
         self._engine.dispose()
 
 
+# WAL: readers do not wait for the writer. FULL: a commit is on disk before it is acknowledged.
 def _set_up_sqlite(connection: Any, _: Any) -> None:
-    # WAL: readers do not wait for the writer. FULL: a commit is on disk before it is acknowledged. What is
-    # deleted is overwritten.
     for setting in ("journal_mode=WAL", "synchronous=FULL", "secure_delete=ON", "busy_timeout=10000"):
         connection.execute(f"PRAGMA {setting}").close()
 
 
 class MemoryCache:
-    """A cache in the process: the least recently used entry goes first. `state` says what is wrong."""
+    """A cache in the process: the oldest entry goes first. `state` says what is wrong."""
 
     state = "ok"
 
     def __init__(self, entries: int = 10_000) -> None:
-        self._entries, self._kept, self._lock = entries, OrderedDict(), threading.Lock()
+        self._entries, self._kept, self._lock = entries, {}, threading.Lock()
 
     def get(self, key: str) -> bytes | None:
         """Return what is kept under a key and not too old."""
-        with self._lock:
-            value, until = self._kept.get(key, (None, 0.0))
-            if until < time.monotonic():
-                self._kept.pop(key, None)
-                return None
-            self._kept.move_to_end(key)
-            return value
+        value, until = self._kept.get(key, (None, 0.0))
+        return value if time.monotonic() <= until else None
 
     def set(self, key: str, value: bytes, seconds: float) -> None:
         """Keep a value for some seconds."""
         with self._lock:
+            self._kept.pop(key, None)
             self._kept[key] = value, time.monotonic() + seconds
-            self._kept.move_to_end(key)
-            while len(self._kept) > self._entries:
-                self._kept.popitem(last=False)
+            if len(self._kept) > self._entries:
+                del self._kept[next(iter(self._kept))]
 
 
 class RedisCache:

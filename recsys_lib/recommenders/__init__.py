@@ -6,7 +6,6 @@ from recsys_lib.recommenders.biased_mf import BiasedMF
 from recsys_lib.recommenders.bpr import BPR
 from recsys_lib.recommenders.content import ContentBased
 from recsys_lib.recommenders.ease import EASE
-from recsys_lib.recommenders.habit_knn import HabitKNN
 from recsys_lib.recommenders.hybrid import Hybrid
 from recsys_lib.recommenders.neighbors import ItemKNN, UserKNN
 from recsys_lib.recommenders.popularity import PersonalFrequency, Popularity, Random, Trending

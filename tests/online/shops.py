@@ -15,7 +15,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from recsys_lib.online.shop import fit_shop, publish
+from recsys_lib.online.nightly import fit_shop
+from recsys_lib.online.shop import publish
 from recsys_lib.online.stores import EventStore
 
 DAY = 86_400
@@ -33,7 +34,7 @@ def lines(seed: int = 0) -> pd.DataFrame:
 
 def publish_tiny(folder: Path, frame: pd.DataFrame | None = None, after: int = 0) -> str:
     model = fit_shop(lines() if frame is None else frame, min_users=3)
-    return publish(model, [f"thing {item}; sort {item % 3}" for item in model.items_], folder, after)
+    return publish(model, [f"thing {item}; sort {item % 3}" for item in model.items], folder, after)
 
 
 def free_port() -> int:
@@ -101,6 +102,6 @@ def served(folder: Path, *arguments: str, **more):
 
 def stored(folder: Path) -> pd.DataFrame:
     store = EventStore(f"sqlite:///{folder / 'events.sqlite'}")
-    frame, _ = store.frame()
+    rows, _ = store.rows()
     store.close()
-    return frame
+    return pd.DataFrame(rows)

@@ -62,7 +62,6 @@ MODELS = {
     "ItemKNN": Model("neighbors", "ItemKNN"),
     "ItemKNN, 8 tfidf neighbours": Model("neighbors", "ItemKNN", {"neighbors": 8, "similarity": "tfidf"}),
     "ItemKNN, not itself": Model("neighbors", "ItemKNN", {"similarity": "cosine", "include_self": False}),
-    "HabitKNN": Model("habit_knn", "HabitKNN", {"neighbors": 8, "similar_share": 1.0}),
     "UserKNN": Model("neighbors", "UserKNN", cannot="similar fold_in partial_fit"),
     "UserKNN, all neighbours": Model(
         "neighbors", "UserKNN", {"neighbors": None}, cannot="similar fold_in partial_fit"

@@ -1,42 +1,10 @@
-"""A service in a process of its own, and an open-loop client: requests leave when they are due."""
+"""An open-loop client: requests leave when they are due, whatever became of the ones before."""
 
 import asyncio
-import os
-import socket
-import subprocess
-import sys
 import time
-import urllib.request
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
-
-
-def start_service(folder: str | Path, *arguments: str) -> tuple[subprocess.Popen, int, float]:
-    """Start `python -m recsys_lib.online` on a free port; return process, port, seconds until it was ready.
-
-    It ends when its standard input closes: with the process that started it, whatever ends that.
-    """
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    command = [sys.executable, "-m", "recsys_lib.online", "--folder", str(folder), "--with-parent"]
-    quiet = {
-        "env": {**os.environ, "OMP_NUM_THREADS": "1"},
-        "stdin": subprocess.PIPE,
-        "stdout": subprocess.DEVNULL,
-    }
-    started = time.perf_counter()
-    process = subprocess.Popen([*command, "--port", str(port), *arguments], **quiet)
-    while process.poll() is None and time.perf_counter() < started + 120:
-        try:
-            urllib.request.urlopen(f"http://127.0.0.1:{port}/ready", timeout=5).read()
-            return process, port, time.perf_counter() - started
-        except OSError:  # not there yet, or 503
-            time.sleep(0.02)
-    process.kill()
-    raise RuntimeError("the service did not start")
 
 
 async def open_loop(port: int, paths: Sequence[str], rate: float, most: int = 64) -> dict[str, np.ndarray]:

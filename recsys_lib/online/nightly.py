@@ -19,7 +19,7 @@ def fit_shop(
     frame: pd.DataFrame,
     min_users: int = 10,
     half_life: float = 90.0,
-    shares: tuple[float, float] = (3e-3, 0.06),
+    shares: tuple[float, float] = (1e-3, 0.06),
 ) -> Model:
     """Fit on lines of `household`, `item`, `time`, `value`: `ItemKNN` and `Trending`, joined by `shares`.
 

@@ -73,7 +73,7 @@ def test_lists_are_those_of_the_models(client):
     near = ItemKNN(neighbors=100, include_self=False, half_life=90.0).fit(data)
     habit, similar = np.log1p(near.history_.toarray()), near.score()
     late = Trending(window=14.0, floor=1.0).fit(data).score()
-    scores = habit + 0.003 * similar / similar.mean() + 0.06 * late
+    scores = habit + 0.001 * similar / similar.mean() + 0.06 * late
     scores[data.matrix.toarray() > 0] = -np.inf
     for household in (7, 8):
         row = scores[data.users.get_loc(household)]

@@ -126,11 +126,12 @@ class Shop:
         return self._best(np.where(effects > 0, effects, -np.inf), k)
 
     def search(self, words: str, k: int) -> list[dict[str, Any]]:
-        """List the items whose names have words that begin so, rare ones first, then short names."""
+        """List the items whose names have words that begin so; whole, rare words come first."""
         scores, n = np.zeros(len(self.names)), len(self.names)
         for part in _WORD.findall(words.lower()):
-            for columns in [columns for word, columns in self._words.items() if word.startswith(part)]:
-                scores[columns] += np.log(1 + n / len(columns)) / len(part)
+            for word in filter(lambda word: word.startswith(part), self._words):
+                columns = self._words[word]
+                scores[columns] += np.log(1 + n / len(columns)) * (4 if word == part else 1)
         scores /= 1 + np.array([len(name) for name in self.names])
         return self._best(np.where(scores > 0, scores, -np.inf), k)
 

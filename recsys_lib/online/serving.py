@@ -1,13 +1,10 @@
 """The shop behind an address: endpoints, checked input, errors as problem+json, metrics."""
 
-import hmac
 import json
 import os
 import threading
-import time
 from collections.abc import Callable, Sequence
 from contextlib import asynccontextmanager
-from http import HTTPStatus
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -20,10 +17,11 @@ from pydantic import Field, create_model
 from sqlalchemy.exc import SQLAlchemyError
 from starlette.exceptions import HTTPException
 
+from recsys_lib.online.gate import Gate, Problem, problem
 from recsys_lib.online.shop import POINTER, Shop
 from recsys_lib.online.stores import EventStore, MemoryCache, Past, RedisCache
 
-LARGEST_BODY, MOST_EVENTS, FRESH = 262_144, 1_000, 60.0  # bytes, events, seconds that an answer is kept
+MOST_EVENTS, FRESH = 1_000, 60.0  # events, seconds that an answer is kept
 BUCKETS, LARGEST = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 5), 2**31 - 1
 Id = Annotated[int, InPath(ge=0, le=LARGEST)]
 Count = Annotated[int, Query(ge=1, le=100)]
@@ -33,7 +31,6 @@ Kind, Moment = Literal["purchase", "view", "removal"], Annotated[float, Field(ge
 _OPTIONAL = {"kind": (Kind, "purchase"), "time": (Moment, None)}
 Event = create_model("Event", id=Name, household=Number, item=Number, **_OPTIONAL)
 Stored = create_model("Stored", stored=int, repeated=int)
-Problem = create_model("Problem", type=(str, "about:blank"), title=str, status=int, detail=str)
 Reason = create_model("Reason", item=int | None, name=str, score=float)
 Entry = create_model("Entry", __base__=Reason, seen=(bool, False), because=(list[Reason], []))
 _OF = {"household": (int | None, None), "known": (bool | None, None)}  # known: not what every new one gets
@@ -93,55 +90,6 @@ class Service:
         made = make()
         self.cache.set(key, made.body, FRESH)
         return made
-
-
-class Gate:
-    """Around all endpoints: a key where one is needed, bounds on bodies and on requests at once, metrics."""
-
-    def __init__(self, app: Any, service: Service, key: str | None, at_once: int) -> None:
-        self.app, self.service, self.key, self.at_once, self.inside = app, service, key, at_once, 0
-
-    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        """Pass a request on, or refuse it."""
-        if scope["type"] != "http":
-            return await self.app(scope, receive, send)
-        started, seen = time.perf_counter(), {"status": 500, "size": 0}
-
-        async def counted() -> Any:
-            message = await receive()
-            seen["size"] += len(message.get("body", b""))
-            if seen["size"] > LARGEST_BODY:
-                raise HTTPException(413, f"the body is larger than {LARGEST_BODY:,} bytes")
-            return message
-
-        async def watched(message: Any) -> None:
-            seen["status"] = message.get("status", seen["status"])
-            await send(message)
-
-        answer = self._refuse(scope) or self.app
-        self.inside += 1
-        try:
-            await answer(scope, counted, watched)
-        finally:
-            self.inside -= 1
-            self.service.requests.labels(str(seen["status"])).inc()
-            self.service.seconds.observe(time.perf_counter() - started)
-
-    def _refuse(self, scope: Any) -> Response | None:
-        headers = dict(scope["headers"])
-        if self.key and scope["path"] not in ("/", "/health", "/ready"):
-            given = headers.get(b"authorization", b"").removeprefix(b"Bearer ")
-            if not hmac.compare_digest(given, self.key.encode()):
-                return problem(401, "send the key as Authorization: Bearer …")
-        if self.inside >= self.at_once and scope["path"] != "/health":
-            return problem(429, "too many requests at once", {"Retry-After": "1"})
-        return None
-
-
-def problem(status: int, detail: str, headers: dict[str, str] | None = None) -> Response:
-    """Return an error as problem+json (RFC 9457)."""
-    body = Problem(title=HTTPStatus(status).phrase, status=status, detail=detail).model_dump_json()
-    return Response(body, status, headers, "application/problem+json")
 
 
 async def _on_error(_: Request, error: Exception) -> Response:

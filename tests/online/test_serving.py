@@ -14,8 +14,9 @@ from fastapi.testclient import TestClient
 from shops import DAY, START, lines, publish_tiny
 
 from recsys_lib.data import Interactions
+from recsys_lib.online.gate import LARGEST_BODY
 from recsys_lib.online.nightly import training_lines
-from recsys_lib.online.serving import LARGEST_BODY, make_app
+from recsys_lib.online.serving import make_app
 from recsys_lib.online.shop import Shop
 from recsys_lib.online.stores import EventStore
 from recsys_lib.recommenders import ItemKNN, Trending

@@ -15,7 +15,7 @@ from recsys_lib.course.plots import COLORS, draw_boxes, use_course_style
 from recsys_lib.files import atomic_path
 
 DATA = {  # box → place, small print, notebooks it goes into
-    "Complete Journey": (1.4, "2,469 households", "1234567"),
+    "Complete Journey": (1.4, "2,469 households", "12345678"),
     "MovieLens 100K": (5.6, "943 people", "136"),
     "your data": (9.8, "user, item, time", "36"),
     "search queries": (14.0, "109, by hand", "4"),
@@ -28,13 +28,14 @@ NOTEBOOKS = {
     "05 conversion": (12.4, "coupons, uplift"),
     "06 evaluation": (15.5, "what to believe"),
     "07 loyalty": (18.6, "churn, value"),
+    "08 real time": (21.7, "a service, load"),
 }
 LIBRARY = {  # the first and the last are used by all: their lines would hide the others
     "data, scoring": (0.0, "used by all", ""),
     "networks": (3.1, "networks by hand", "25"),
-    "recommenders": (6.2, "fit, recommend, save", "3456"),
+    "recommenders": (6.2, "fit, recommend, save", "34568"),
     "text": (9.3, "encode, fine-tune", "4"),
-    "customers, online": (12.4, "as of a day; clicks", "567"),
+    "customers, online": (12.4, "as of a day; clicks, service", "5678"),
     "metrics, judging": (15.5, "used by all", ""),
 }
 

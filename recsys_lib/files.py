@@ -23,19 +23,9 @@ TEMPORARY = re.compile(r"\..+-[a-z0-9_]{8}(\.\w+)?")  # names that `atomic_path`
 def atomic_path(path: str | Path) -> Iterator[Path]:
     """Give a temporary path beside `path` that takes its place when the block ends well.
 
-    A reader sees the old file or the whole new one, never half of it. If the block raises anything,
-    Ctrl-C included, the temporary file is removed and `path` stays as it was.
-
-    Parameters
-    ----------
-    path : str or Path
-        The file to write. Missing parent folders are made.
-
-    Yields
-    ------
-    Path
-        An empty file in the same folder, with the same suffix, so that writers that look at the suffix
-        behave as they would on `path` itself.
+    A reader sees the old file or the whole new one, never half of it. If the block raises anything, Ctrl-C
+    included, the temporary file is removed and `path` stays as it was. Missing parent folders are made. The
+    temporary file is empty and has the suffix of `path`, for writers that look at it.
 
     Examples
     --------
@@ -63,12 +53,8 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
 def remove_leftovers(folder: str | Path, seconds: float = 3600.0) -> None:
     """Remove the temporary files that killed processes left in a folder and below it.
 
-    Parameters
-    ----------
-    folder : str or Path
-        One that only `atomic_path` writes hidden files to.
-    seconds : float
-        How old a file must be: what is younger may still be written.
+    Only `atomic_path` may write hidden files there. Files younger than `seconds` may still be written: they
+    stay.
     """
     for path in Path(folder).rglob(".*"):
         with contextlib.suppress(OSError):  # somebody else removed it, or it is not ours to remove
@@ -78,13 +64,7 @@ def remove_leftovers(folder: str | Path, seconds: float = 3600.0) -> None:
 
 
 def sha256(path: str | Path) -> str:
-    """Return the SHA-256 checksum of a file as 64 hexadecimal digits.
-
-    Parameters
-    ----------
-    path : str or Path
-        Read in blocks, so the file may be larger than memory.
-    """
+    """Return the SHA-256 checksum of a file, which may be larger than memory, as 64 hexadecimal digits."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
@@ -92,14 +72,8 @@ def sha256(path: str | Path) -> str:
 def save_tensors(path: str | Path, tensors: Mapping[str, Any], stamp: Mapping[str, Any]) -> None:
     """Write tensors and a stamp that describes them as one safetensors file, whole or not at all.
 
-    Parameters
-    ----------
-    path : str or Path
-        Missing parent folders are made.
-    tensors : mapping of str to NumPy array or torch tensor
-        Of any shape; of types that NumPy knows, complex numbers excepted.
-    stamp : mapping of str to what JSON can hold
-        Whatever tells these tensors from others: versions, settings, checksums of inputs.
+    NumPy arrays or torch tensors by name, of types that NumPy knows, complex numbers excepted; the stamp is
+    whatever tells these tensors from others, as JSON can hold it: versions, settings, checksums of inputs.
 
     Examples
     --------
@@ -116,23 +90,10 @@ def save_tensors(path: str | Path, tensors: Mapping[str, Any], stamp: Mapping[st
 
 
 def load_tensors(path: str | Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-    """Read what `save_tensors` wrote, after checking every byte of it against its checksum.
+    """Read tensors and stamp that `save_tensors` wrote, after checking every byte against its checksum.
 
-    Parameters
-    ----------
-    path : str or Path
-
-    Returns
-    -------
-    tensors : dict of str to np.ndarray
-    stamp : dict
-
-    Raises
-    ------
-    FileNotFoundError
-        If there is no such file.
-    ValueError
-        If the file is damaged, or was not written by `save_tensors`.
+    Raises FileNotFoundError if there is no such file, ValueError if it is damaged, or was not written by
+    `save_tensors`.
     """
     try:
         with safe_open(path, framework="numpy") as file:
@@ -149,18 +110,7 @@ def load_tensors(path: str | Path) -> tuple[dict[str, np.ndarray], dict[str, Any
 
 
 def tensors_sha256(tensors: Mapping[str, Any], text: str = "") -> str:
-    """Return the SHA-256 of tensors (names, types, shapes, numbers), in whatever order, and of a text.
-
-    Parameters
-    ----------
-    tensors : mapping of str to NumPy array or torch tensor
-    text : str
-
-    Returns
-    -------
-    str
-        64 hexadecimal digits.
-    """
+    """Return the SHA-256 of tensors (names, types, shapes, numbers), in whatever order, and of a text."""
     digest = hashlib.sha256(f"{len(text)} {text}".encode())
     for name in sorted(tensors):
         array = _contiguous(tensors[name])

@@ -86,21 +86,9 @@ def execute_notebook(
 ) -> Execution:
     """Execute a notebook and put the result in its place, even if a cell fails; Ctrl-C changes nothing.
 
-    Parameters
-    ----------
-    source, target : Path
-        The notebook and where its executed copy goes.
-    parameters : dict
-        Values that papermill injects after the cell tagged `parameters`; empty for the stored ones.
-    folder : Path
-        Working directory of the kernel.
-    progress : dict or bool
-        Settings of the progress bar over the cells, or False for none.
-
-    Returns
-    -------
-    Execution
-        Wall-clock seconds from starting the kernel to stopping it; peak memory in MiB.
+    papermill injects the parameters after the cell so tagged; empty for the stored ones. `folder` is the
+    kernel's working directory; `progress` holds settings of the bar over the cells, or False for none.
+    Seconds run from starting the kernel to stopping it.
     """
     error: Exception | None = None
     start = time.perf_counter()
@@ -136,16 +124,11 @@ def execute_notebook(
 
 @contextmanager
 def peak_memory(interval: float = MEMORY_SAMPLE_SECONDS) -> Iterator[Callable[[], float]]:
-    """Watch the memory of the processes started inside the block.
+    """Watch the memory of the processes started inside the block; yield what returns the peak so far, in MiB.
 
     Every `interval` seconds a thread adds up the resident memory of all child processes (the kernel and
     whatever it starts) that did not exist before. Memory shared between them counts once per process, and
     a peak shorter than the interval can be missed.
-
-    Yields
-    ------
-    callable
-        Returns the highest sum seen so far, in MiB.
     """
     runner = psutil.Process()
     before = {child.pid for child in runner.children(recursive=True)}

@@ -34,16 +34,10 @@ def find_notebooks(folder: Path) -> list[Path]:
 
 
 def select_notebooks(paths: Sequence[Path], names: str = "", first: str = "") -> list[Path]:
-    """Choose some of the notebooks, keeping the course order.
+    """Choose some of the notebooks by number or name, in the order of the course.
 
-    Parameters
-    ----------
-    paths : sequence of Path
-        All notebooks, in order.
-    names : str
-        Numbers or names separated by blanks or commas, such as "01 03"; empty for all.
-    first : str
-        Number or name of the notebook to begin with; empty for the first.
+    `names` are separated by blanks or commas, such as "01 03"; `first` is the one to begin with; both may be
+    empty.
     """
     chosen = {_find(paths, name) for name in re.split(r"[\s,]+", names) if name} or set(paths)
     begin = paths.index(_find(paths, first.strip())) if first.strip() else 0
@@ -69,13 +63,7 @@ def _find(paths: Sequence[Path], name: str) -> Path:
 
 
 def read_notebook(path: Path) -> NotebookNode:
-    """Read a notebook file.
-
-    Raises
-    ------
-    ValueError
-        If the file is no notebook of version 4.
-    """
+    """Read a notebook file; raise a ValueError if it is no notebook of version 4."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         version = content.get("nbformat") if isinstance(content, dict) else None

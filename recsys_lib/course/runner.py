@@ -28,10 +28,7 @@ FAILED, MISUSED, INTERRUPTED = 1, 2, 130
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return the exit status.
 
-    Returns
-    -------
-    int
-        0 if all went well, 1 if a notebook failed, 2 for a wrong argument, 130 after Ctrl-C.
+    0 if all went well, 1 if a notebook failed, 2 for a wrong argument, 130 after Ctrl-C.
     """
     parser = _parser()
     options, options.rest = parser.parse_known_args(arguments)

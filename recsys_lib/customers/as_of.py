@@ -21,13 +21,7 @@ class History(NamedTuple):
 def build_history(household_ids: np.ndarray, times: np.ndarray, first_day: pd.Timestamp) -> History:
     """Sort events once, so that every later question is a binary search.
 
-    Parameters
-    ----------
-    household_ids : array of int, shape (n_events,)
-    times : array of datetime64, shape (n_events,)
-        In any order; events before `first_day` count as of that day.
-    first_day : pandas.Timestamp
-        Day 0 of the clock.
+    Events come in any order; those before `first_day`, day 0 of the clock, count as of that day.
     """
     households = pd.Index(np.unique(household_ids))
     keys = _keys(households.get_indexer(household_ids), np.asarray(times), first_day)
@@ -36,19 +30,10 @@ def build_history(household_ids: np.ndarray, times: np.ndarray, first_day: pd.Ti
 
 
 def position(history: History, household_ids: np.ndarray, dates: np.ndarray) -> np.ndarray:
-    """Return how many events of `history` lie before each (household, date), in its order.
+    """Return how many events of `history` lie before each (household, date), in its order, shape (n_pairs,).
 
     An event at the date itself does not count. A household without events gets one place for all dates, so
     differences between two of its positions are 0.
-
-    Parameters
-    ----------
-    history : History
-    household_ids, dates : arrays of int and datetime64, shape (n_pairs,)
-
-    Returns
-    -------
-    np.ndarray of int64, shape (n_pairs,)
     """
     places = history.households.get_indexer(household_ids)
     places[places < 0] = len(history.households)  # beyond every key: the same position for all dates

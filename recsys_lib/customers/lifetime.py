@@ -39,15 +39,8 @@ def visit_log_likelihood(
     While alive, a household visits at a constant rate λ; after each visit it drops out with probability p.
     Both differ between households: λ by a gamma, p by a beta distribution, independent of each other.
 
-    Parameters
-    ----------
-    model : VisitModel
-    repeats : np.ndarray, shape (n,)
-        Visits after the first one.
-    last : np.ndarray, shape (n,)
-        Time from the first visit to the last one; 0 without repeats.
-    age : np.ndarray, shape (n,)
-        Time from the first visit to the end of the observation.
+    `repeats` are the visits after the first one; `last` and `age` the times from the first visit to the last
+    one (0 without repeats) and to the end of the observation.
 
     References
     ----------
@@ -103,13 +96,7 @@ def expected_visits(
 def spend_log_likelihood(model: SpendModel, visits: np.ndarray, mean_spend: np.ndarray) -> np.ndarray:
     """Return the log-likelihood of each household's mean spend per visit under Gamma-Gamma, shape (n,).
 
-    Parameters
-    ----------
-    model : SpendModel
-    visits : np.ndarray, shape (n,)
-        How many the mean is of, at least 1.
-    mean_spend : np.ndarray, shape (n,)
-        US dollars, above 0.
+    The mean, in US dollars above 0, is of at least one visit.
 
     References
     ----------

@@ -54,19 +54,8 @@ def clean_transactions(transactions: pd.DataFrame, products: pd.DataFrame) -> Cl
 def apply_steps(frame: pd.DataFrame, steps: dict[str, Step]) -> Cleaned:
     """Apply filters one after the other and count what each removes.
 
-    Parameters
-    ----------
-    frame : pandas.DataFrame
-        Left as it is.
-    steps : dict of str to function
-        Name → function from the table to a boolean array, true where a row stays. Each row is judged by
-        itself, whatever the steps before it removed.
-
-    Returns
-    -------
-    Cleaned
-        `report` has the columns `step`, `rows_before`, `rows_after`, `removed`. A row that would fail two
-        steps counts in the first.
+    A step is a name and a function from the table to a boolean array, true where a row stays. Each row is
+    judged by itself, whatever the steps before it removed: one that would fail two steps counts in the first.
 
     Examples
     --------
@@ -106,29 +95,6 @@ def local_time(timestamps: pd.Series, zone: str = "America/New_York") -> pd.Seri
         Without a zone, so that `.dt.hour` is the hour on the shop's clock.
     """
     return timestamps.dt.tz_localize("UTC").dt.tz_convert(zone).dt.tz_localize(None)
-
-
-def outlier_bounds(values: pd.Series, factor: float = 1.5) -> tuple[float, float]:
-    """Return Tukey's fences: the quartiles, moved out by `factor` interquartile ranges.
-
-    Parameters
-    ----------
-    values : pandas.Series of numbers
-        Missing values are ignored.
-    factor : float
-        1.5 flags "outside", 3 "far out" values.
-
-    Returns
-    -------
-    low, high : float
-        In the unit of `values`.
-
-    References
-    ----------
-    Tukey (1977), "Exploratory Data Analysis".
-    """
-    first, third = values.quantile([0.25, 0.75])
-    return float(first - factor * (third - first)), float(third + factor * (third - first))
 
 
 def _isin(ids: pd.Series, allowed: pd.Series) -> np.ndarray:

@@ -1,7 +1,6 @@
 """One row per household: what the shop, the mailer, the coupons and the questionnaire know about it."""
 
 from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -100,7 +99,7 @@ def household_view(
         The moment the view is taken.
     promoted : pandas.DataFrame, optional
         What `promotion_flags` gave for `journey.transactions`; without it the two promotion shares are left
-        out. Lines it does not judge (NaN) do not count.
+        out.
 
     Returns
     -------
@@ -124,34 +123,19 @@ def household_view(
     return _demographics(view, journey.demographics)
 
 
-def promotion_flags(
-    transactions: pd.DataFrame, weeks: range = range(1, 54), folder: str | Path | None = None
-) -> pd.DataFrame:
+def promotion_flags(transactions: pd.DataFrame) -> pd.DataFrame:
     """Say of each purchase line whether its product stood on display or in the mailer, there and then.
 
-    The 20.9 million promotion rows pass by once, batch by batch; only those that meet a line are kept.
-
-    Parameters
-    ----------
-    transactions : pandas.DataFrame
-        With columns `week`, `store_id` and `product_id`.
-    weeks : range
-        Weeks to judge; lines of other weeks get NaN.
-    folder : str or Path, optional
-        As in `load_complete_journey`.
-
-    Returns
-    -------
-    pandas.DataFrame
-        With the index of `transactions`; columns `on_display` and `in_mailer`: 1, 0 or NaN (float32).
+    The 20.9 million promotion rows pass by once, batch by batch; only those that meet a line are kept. The
+    lines need the columns `week`, `store_id` and `product_id`; the table returned has their index, and the
+    columns `on_display` and `in_mailer`: 1 or 0 (float32).
     """
     keys = ["week", "store_id", "product_id"]
     check_columns(transactions, keys)
-    judged = transactions["week"].isin(weeks).to_numpy()
-    codes, places = pd.factorize(_key(*(transactions[name].to_numpy() for name in keys))[judged])
+    codes, places = pd.factorize(_key(*(transactions[name].to_numpy() for name in keys)))
     found = {"on_display": np.zeros(len(places), bool), "in_mailer": np.zeros(len(places), bool)}
     places = pd.Index(places)
-    path = Path(folder or complete_journey_folder()) / "promotions.parquet"
+    path = complete_journey_folder() / "promotions.parquet"
     names = {"on_display": "display_location", "in_mailer": "mailer_location"}
     for batch in pq.ParquetFile(path, read_dictionary=list(names.values())).iter_batches(1_000_000):
         at = places.get_indexer(_key(*(batch[name].to_numpy() for name in keys)))
@@ -160,9 +144,8 @@ def promotion_flags(
             # "0" is the code for "not there".
             there = (values.dictionary.to_numpy(zero_copy_only=False) != "0")[values.indices.to_numpy()]
             found[flag][at[there & (at >= 0)]] = True
-    flags = np.full((len(transactions), 2), np.nan, np.float32)
-    flags[judged] = np.column_stack([found[name][codes] for name in names])
-    return pd.DataFrame(flags, index=transactions.index, columns=list(names))
+    flags = {name: found[name][codes].astype(np.float32) for name in names}
+    return pd.DataFrame(flags, index=transactions.index)
 
 
 def _key(week: np.ndarray, store: np.ndarray, product: np.ndarray) -> np.ndarray:

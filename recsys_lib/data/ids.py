@@ -40,12 +40,7 @@ _STEPS = (
 def check_ids(column: pd.Series, refuse: Refuse) -> None:
     """Refuse ids of text that read as missing, that Excel has cut, or that are one id in two spellings.
 
-    Parameters
-    ----------
-    column : pandas.Series
-        Ids; only text is looked at, and each spelling once. Empty cells are no text.
-    refuse : function
-        See `Refuse`.
+    Only text is looked at, and each spelling once. Empty cells are no text.
     """
     if pd.api.types.infer_dtype(column) != "string":
         return

@@ -76,18 +76,9 @@ def load_movielens_100k(path: str | Path | None = None) -> MovieLens:
 
 
 def movie_texts(movies: pd.DataFrame, items: pd.Index) -> pd.Series:
-    """Describe films in one text each: title, year, decade and genres.
+    """Describe films, by their ids, in one text each: title, year, decade and genres.
 
-    Parameters
-    ----------
-    movies : pandas.DataFrame
-        The table `items` of `load_movielens_100k`.
-    items : pandas.Index
-        Ids of films.
-
-    Returns
-    -------
-    pandas.Series of str, indexed by `items`
+    `movies` is the table `items` of `load_movielens_100k`; the Series is indexed by `items`.
     """
     table = movies.set_index("item")
     table = table.assign(decade=(table["year"] // 10 * 10).astype("string") + "s")

@@ -92,15 +92,8 @@ def read_interactions(
 ) -> pd.DataFrame:
     """Read and check the rows of a file and change nothing: for splits, which come before returns are netted.
 
-    Parameters
-    ----------
-    path, user, item, value, time, delimiter, decimal, max_bytes
-        As in `load_interactions`.
-
-    Returns
-    -------
-    pandas.DataFrame
-        The columns asked for, by their names: ids, value (float64), time (datetimes in UTC without a zone).
+    The arguments are those of `load_interactions`. The table has the columns asked for, by their names: ids,
+    value (float64), time (datetimes in UTC without a zone).
     """
     if decimal not in (".", ","):
         raise ValueError(f"decimal must be '.' or ',', got {decimal!r}")

@@ -100,14 +100,7 @@ def check_table(
 ) -> pd.DataFrame:
     """Return `frame` if it keeps to its schema, else raise a ValueError: table, column, first bad row.
 
-    Parameters
-    ----------
-    frame : pandas.DataFrame
-    schema : pandera.pandas.DataFrameSchema
-    name : str
-        The table's name, for the message.
-    columns : list of str, optional
-        The columns that were read; the others are not expected.
+    With `columns`, those that were read, the others are not expected.
     """
     if columns is not None:
         schema = schema.select_columns(columns)

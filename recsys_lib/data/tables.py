@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import TextIO
 
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.csv
 import pyarrow.parquet as pq
 
@@ -34,12 +33,7 @@ _KINDS = {
 def file_path(path: object) -> Path:
     """Return the absolute path of a file that is there, `~` expanded.
 
-    Raises
-    ------
-    FileNotFoundError
-        If it is not there.
-    ValueError
-        If it is no path at all, or a folder.
+    Raises FileNotFoundError if it is not there, ValueError if it is no path at all, or a folder.
     """
     if not isinstance(path, str | os.PathLike):
         raise ValueError(f"expected the path of a CSV or Parquet file, got {path!r}")
@@ -54,18 +48,10 @@ def file_path(path: object) -> Path:
 
 
 def read_columns(path: Path, names: list[str], delimiter: str | None, max_bytes: int) -> pa.Table:
-    """Read some columns of a file; those of a CSV file as text.
+    """Read two or more columns of a file that is there; those of a CSV file as text.
 
-    Parameters
-    ----------
-    path : Path
-        Of a file that is there.
-    names : list of str
-        At least two.
-    delimiter : str, optional
-        Of a CSV file; by default a tab for `.tsv` and `.tab`, else a comma.
-    max_bytes : int
-        Larger files are refused.
+    The delimiter of a CSV file is by default a tab for `.tsv` and `.tab`, else a comma. Files larger than
+    `max_bytes` are refused.
     """
     size = path.stat().st_size
     with path.open("rb") as file:
@@ -142,12 +128,9 @@ def _read_csv(path: Path, names: list[str], delimiter: str, head: bytes) -> pa.T
     _check_columns(path, names, header, delimiter)
     if len(head) < _SNIFFED_BYTES and not text.read().strip():
         return pa.table([pa.array([], pa.string())] * len(names), names)
-    quotes = _has_quotes(path)
-    if quotes and not _is_line_by_line(path, delimiter):
+    if _has_quotes(path):  # Arrow would take a lost quote for the beginning of a long cell
         return _read_quoted(path, names, header, delimiter)
-    # Every line is a row: Arrow, which takes a lost quote for the beginning of a long cell, finds none.
-    quote = '"' if quotes else False
-    parse = pa.csv.ParseOptions(delimiter=delimiter, quote_char=quote, newlines_in_values=False)
+    parse = pa.csv.ParseOptions(delimiter=delimiter, quote_char=False)
     # Everything is read as text first: only then can a bad value be shown as it stands in the file.
     convert = pa.csv.ConvertOptions(include_columns=names, column_types=dict.fromkeys(names, pa.string()))
     try:
@@ -164,20 +147,6 @@ def _read_csv(path: Path, names: list[str], delimiter: str, head: bytes) -> pa.T
 def _has_quotes(path: Path) -> bool:
     with path.open("rb") as file:
         return any(b'"' in block for block in iter(lambda: file.read(_SNIFFED_BYTES), b""))
-
-
-def _is_line_by_line(path: Path, delimiter: str) -> bool:
-    """Say whether each line is made of whole cells, with quotes around all of a cell or nowhere in it."""
-    sign = re.escape(delimiter)
-    cell = rf'(?:"(?:[^"]|"")*"|[^"{sign}]*)'
-    parse = pa.csv.ParseOptions(delimiter="\x01", quote_char=False)
-    convert = pa.csv.ConvertOptions(column_types={"line": pa.string()})
-    try:
-        with pa.csv.open_csv(path, pa.csv.ReadOptions(column_names=["line"]), parse, convert) as blocks:
-            whole = (pc.match_substring_regex(block[0], f"^{cell}(?:{sign}{cell})*$") for block in blocks)
-            return all(pc.all(lines).as_py() for lines in whole)
-    except pa.ArrowException:
-        return False
 
 
 def _read_quoted(path: Path, names: list[str], header: list[str], delimiter: str) -> pa.Table:

@@ -6,7 +6,7 @@ from functools import cache
 
 import pandas as pd
 
-from recsys_lib.data.abbreviations import PATTERNS, UNITS, WORDS
+from recsys_lib.data.abbreviations import PATTERNS, UNITS, words
 from recsys_lib.data.interactions import check_columns
 
 FIELDS = ("product_type", "product_category", "department", "brand", "package_size")
@@ -93,7 +93,7 @@ def product_texts(products: pd.DataFrame, fields: Sequence[str] = FIELDS) -> lis
 
 def _plain_word(match: re.Match) -> str:
     word = match.group().rstrip(".")
-    return WORDS.get(word, word)
+    return words().get(word, word)
 
 
 def _plain_size(size: str) -> str:

@@ -54,12 +54,7 @@ _SHAPES = (
 def read_times(column: pd.Series, refuse: Refuse) -> pd.Series:
     """Return a column of times as datetimes in UTC without a zone; numbers of seconds stay numbers.
 
-    Parameters
-    ----------
-    column : pandas.Series
-        Datetimes with or without a zone, dates, ISO 8601 text, or seconds since 1970 between 1973 and 2029.
-    refuse : function
-        See `Refuse`.
+    Datetimes with or without a zone, dates, ISO 8601 text, or seconds since 1970 between 1973 and 2029.
     """
     column = plain_column(_of_numpy(column))
     refuse(column.isna().to_numpy(), EXPECTED)

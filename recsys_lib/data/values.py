@@ -25,15 +25,7 @@ class Netted(NamedTuple):
 
 
 def read_values(column: pd.Series, refuse: Refuse) -> np.ndarray:
-    """Return a column of numbers as float64, each of them finite, 0 or of a size that models can use.
-
-    Parameters
-    ----------
-    column : pandas.Series
-        Numbers, or text that holds numbers.
-    refuse : function
-        See `Refuse`.
-    """
+    """Return numbers, or text that holds numbers, as float64: finite, 0 or of a size that models can use."""
     column = plain_column(column)
     kind = pd.api.types.infer_dtype(column, skipna=True)
     if kind in _NO_NUMBERS:
@@ -53,12 +45,9 @@ def read_values(column: pd.Series, refuse: Refuse) -> np.ndarray:
 def summed_pairs(matrix: object, refuse: Callable[[int, int, float], None]) -> csr_array:
     """Return any sparse matrix as a csr_array of float32: sorted, unique indices, values above 0.
 
-    Parameters
-    ----------
-    matrix : SciPy sparse matrix or array
-        It is not changed. What is stored twice is added up in 64 bits; stored zeros are left out.
-    refuse : function of row, column and value
-        Raises for a value that is negative, not finite or not of `SMALLEST` to `LARGEST`.
+    It is not changed. What is stored twice is added up in 64 bits; stored zeros are left out. `refuse`, a
+    function of row, column and value, raises for a value that is negative, not finite or not of `SMALLEST` to
+    `LARGEST`.
     """
     if not issparse(matrix) or matrix.ndim != 2:
         raise ValueError(f"expected a SciPy sparse matrix or array of 2 dimensions, got {_kind(matrix)}")
@@ -110,23 +99,12 @@ def plain_column(column: pd.Series) -> pd.Series:
 
 
 def net_values(pairs: np.ndarray, values: np.ndarray, times: np.ndarray | None) -> Netted:
-    """Let returns take back what the same pair took before, the most recent first.
+    """Let returns, which are values below 0, take back what the same pair took before, the most recent first.
 
-    Parameters
-    ----------
-    pairs : integer array, shape (n,)
-        One number per (user, item) pair.
-    values : float64 array, shape (n,)
-        Below 0: a return or a correction.
-    times : array, shape (n,), optional
-        A return takes back what is not later; of one moment, purchases come before returns. Without times,
-        everything counts as before.
-
-    Returns
-    -------
-    Netted
-        What is left of each row: 0 of returns, and of what was taken back. A return that finds nothing, or
-        too little, takes back nothing that comes later.
+    All arrays have shape (n,); `pairs` holds one number per (user, item) pair. A return takes back what is
+    not later; of one moment, purchases come before returns; without times, everything counts as before. What
+    is left is 0 of returns, and of what was taken back; a return that finds nothing, or too little, takes
+    back nothing that comes later.
     """
     zeros, returns = values == 0, values < 0
     left, unmatched = values.copy(), 0

@@ -56,17 +56,9 @@ class Task(NamedTuple):
 class Benchmark(NamedTuple):
     """One data set, split once.
 
-    Attributes
-    ----------
-    name : str
-        "movielens", "complete_journey" or "own_data".
-    split : Split
-    tasks : dict of str to Task
-        By the name under which results are saved.
-    item_names : np.ndarray of str, shape (n_items,)
-        Titles or product types, in the order of the split's items.
-    unjudged : dict of str to str
-        By the names of further tasks: why they cannot be judged on these data. They are not in `tasks`.
+    `name` is "movielens", "complete_journey" or "own_data"; `tasks` go by the names under which results are
+    saved; `item_names` are titles or product types, in the order of the split's items; `unjudged` says by the
+    names of further tasks, which are not in `tasks`, why they cannot be judged on these data.
     """
 
     name: str

@@ -69,24 +69,12 @@ DISCOVERIES = ("Popularity, 45 days", "EASE", "TrendEASE")
 
 
 class Contender(NamedTuple):
-    """One entry of a leaderboard.
+    """One entry of a leaderboard."""
 
-    Attributes
-    ----------
-    name : str
-        The name in tables; two models made for one task each may share it.
-    model : Recommender
-        Not fitted.
-    tasks : tuple of str
-        The benchmark's tasks in which it competes.
-    extra : mapping
-        Further arguments of its `fit`.
-    """
-
-    name: str
-    model: Recommender
-    tasks: tuple[str, ...]
-    extra: Mapping[str, Any] = MappingProxyType({})
+    name: str  # in tables; two models made for one task each may share it
+    model: Recommender  # not fitted
+    tasks: tuple[str, ...]  # of the benchmark, in which it competes
+    extra: Mapping[str, Any] = MappingProxyType({})  # further arguments of its `fit`
 
 
 def contenders(

@@ -26,17 +26,11 @@ METRICS = ("ndcg", "map", "precision", "recall", "mrr")
 
 
 class Ranked(NamedTuple):
-    """The lists of one contender.
+    """The lists of one contender, and what they cost.
 
-    Attributes
-    ----------
-    ids : dict of str to int32 array, shape (n_users, at most 100)
-        By task, best first; empty slots hold −1.
-    fit_seconds : float
-    recommend_seconds : dict of str to float
-        By task: for a hundred items for every user.
-    memory_mib : float
-        How much the process grew at most while fitting and recommending, the interactions not counted.
+    `ids` holds by task an int32 array of shape (n_users, at most 100), best first, empty slots −1;
+    `recommend_seconds` by task the time for a hundred items for every user; `memory_mib` says how much the
+    process grew at most while fitting and recommending, the interactions not counted.
     """
 
     ids: dict[str, np.ndarray]

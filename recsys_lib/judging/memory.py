@@ -7,24 +7,19 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+import psutil
+
 SAMPLE_SECONDS = 0.01
 MEBIBYTE = 2**20
 
 
 @contextmanager
 def peak_growth() -> Iterator[Callable[[], float]]:
-    """Watch by how much this process grows at most inside the block.
+    """Watch by how much this process grows at most inside the block; yield what returns it so far, in MiB.
 
-    Memory that was freed before but is still held by the C library would be used again unseen; where that
-    library is glibc, it is asked to give it back first.
-
-    Yields
-    ------
-    callable
-        Returns the growth of resident memory, in MiB: sampled a hundred times a second.
+    Resident memory is sampled a hundred times a second. What was freed before but is still held by the C
+    library would be used again unseen; where that library is glibc, it is asked to give it back first.
     """
-    import psutil  # belongs to the course, not to the library
-
     _give_back()
     process = psutil.Process()
     before = process.memory_info().rss
@@ -36,10 +31,7 @@ def peak_growth() -> Iterator[Callable[[], float]]:
 def highest(measure: Callable[[], int], interval: float) -> Iterator[Callable[[], int]]:
     """Call `measure` in a thread, every `interval` seconds and at both ends of the block.
 
-    Yields
-    ------
-    callable
-        Returns the highest value so far. A peak shorter than the interval can be missed.
+    Give a function that returns the highest value so far. A peak shorter than the interval can be missed.
     """
     peak, stop = measure(), threading.Event()
 

@@ -162,10 +162,7 @@ def _user_blocks(indptr: np.ndarray, width: int) -> Iterator[tuple[int, int]]:
 
 
 def _rows(pattern: sparse.csr_array, start: int, stop: int) -> sparse.csr_array:
-    """Rows start … stop - 1, not checked for order again, with the small index type if that will do.
-
-    scipy works in 64 bits as soon as one side of a product does, which is much slower.
-    """
+    """Rows start … stop - 1, not checked for order again; in 32 bits, if they do, SciPy is much faster."""
     low, high = pattern.indptr[start], pattern.indptr[stop]
     dtype = np.int32 if max(pattern.shape[1], high - low) < 2**31 else np.int64
     indices = pattern.indices[low:high].astype(dtype, copy=False)

@@ -71,9 +71,10 @@ def bootstrap_interval(
     check_resampling(n_resamples, confidence)
     rng = np.random.default_rng(seed)
     if groups is not None:
-        rows = check_groups(groups, len(vector))[known]
-        drawn = (resample_weights(rows, size, rng) for size in blocks(n_resamples, len(sample)))
-        means = [weights @ sample / weights.sum(axis=1) for weights in drawn]
+        codes = np.unique(check_groups(groups, len(vector))[known], return_inverse=True)[1]
+        sums, sizes = np.bincount(codes, sample), np.bincount(codes)  # of each group: all that a mean needs
+        drawn = (resample_weights(len(sizes), size, rng) for size in blocks(n_resamples, len(sizes)))
+        means = [(weights @ sums) / (weights @ sizes) for weights in drawn]
     else:
         means = _drawn_means(sample, n_resamples, rng)
     return percentile_interval(float(sample.mean()), np.concatenate(means), confidence, len(sample))

@@ -139,11 +139,7 @@ def skip_gram_gradients(
     negatives : float
         Their weight.
     with_loss : bool
-        Without it the loss is None; training needs only the gradients.
-
-    Returns
-    -------
-    loss, ∂L/∂v, ∂L/∂c, ∂L/∂c′
+        Without it the loss is None; training needs only the gradients, by v, c and c′.
     """
     score = (v * c).sum(dim=1)
     # Each term is a cross-entropy behind a sigmoid. Its derivative by the score is prediction minus truth,
@@ -166,11 +162,8 @@ def skip_gram_gradients(
 def partners(first: torch.Tensor, size: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
     """Draw for each line the position of another line of its basket, all others equally likely.
 
-    Parameters
-    ----------
-    first, size : tensor of int, shape (n_lines,)
-        Where the line's basket begins, and how many lines it has (at least 2); lines sorted by basket.
-    generator : torch.Generator
+    Lines are sorted by basket; `first` and `size`, shape (n_lines,), are where the line's basket begins, and
+    how many lines it has, at least 2.
     """
     steps = torch.rand(len(size), generator=generator, device=size.device, dtype=torch.float32)
     # Go round the basket by 1 to size − 1 places: never back to the line itself.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -55,6 +55,9 @@ class ALS(Recommender):
         Decides the random item factors that the fit starts from.
     progress : bool, optional
         Show a bar over the iterations; None: on a terminal only.
+    item_factors : array, shape (n_items, factors), optional
+        Of `fit`: where to start from, `item_factors_` of an earlier fit, say: a few iterations then are
+        enough. Default: random. User factors are no part of the start, since they are solved for first.
 
     Attributes
     ----------
@@ -88,30 +91,6 @@ class ALS(Recommender):
         check_not_negative(offset=self.offset)
         check_seed(self.seed)
         check_weighting(self.weighting, self.half_life)
-
-    def fit(
-        self,
-        train: Interactions,
-        *,
-        item_features: csr_array | np.ndarray | None = None,
-        item_factors: Array | None = None,
-    ) -> Self:
-        """Learn from interactions; see `Recommender.fit`.
-
-        Parameters
-        ----------
-        train : Interactions
-        item_features
-            Refused: nothing is learnt from them.
-        item_factors : array, shape (n_items, factors), optional
-            Where to start from, `item_factors_` of an earlier fit, say: a few iterations then are enough.
-            Default: random. User factors are no part of the start, since they are solved for first.
-
-        Returns
-        -------
-        Self
-        """
-        return self._fit_whole(train, item_features, item_factors=item_factors)
 
     def _fit(self, train: Interactions, item_factors: Array | None = None) -> None:
         start = self._start(train.n_items, item_factors)

@@ -182,24 +182,11 @@ def bpr_gradients(
     weight: torch.Tensor,
     regularization: float,
 ) -> Gradients:
-    """Differentiate the loss of some triples.
+    """Differentiate the loss of n triples by factors, shape (n, factors), and biases, shape (n,).
 
     ``L = Σ −w ln σ(x) + λ/2 (‖p‖² + ‖q_i‖² + ‖q_j‖² + b_i² + b_j²)``, ``x = p · (q_i − q_j) + b_i − b_j``.
     With ``δ = ∂(−w ln σ(x))/∂x = −w σ(−x)``: ``∂L/∂p = δ (q_i − q_j) + λ p``, ``∂L/∂q_i = δ p + λ q_i``,
     ``∂L/∂q_j = −δ p + λ q_j``, ``∂L/∂b_i = δ + λ b_i`` and ``∂L/∂b_j = −δ + λ b_j``.
-
-    Parameters
-    ----------
-    p, q_i, q_j : tensors, shape (n, factors)
-    b_i, b_j, weight : tensors, shape (n,)
-        The biases, and w.
-    regularization : float
-        λ.
-
-    Returns
-    -------
-    Gradients
-        Each of the shape of what it belongs to.
     """
     apart = q_i - q_j
     delta = -weight * torch.sigmoid(b_j - b_i - (p * apart).sum(1))
@@ -236,19 +223,8 @@ def draw_triples(
 ) -> Triples:
     """Give every pair random items to be compared with, and find out which of them the user has not seen.
 
-    Parameters
-    ----------
-    users, items : integer arrays, shape (n,)
-        Pairs, in ascending order of users: looking up is much faster in order.
-    seen : np.ndarray of int64
-        From `pair_keys`.
-    n_items, candidates : int
-    generator : np.random.Generator
-
-    Returns
-    -------
-    Triples
-        On the host. A seen item is drawn again a few times; one may stay where a user has nearly everything.
+    Pairs come in ascending order of users: looking up is much faster in order. `seen` is from `pair_keys`. A
+    seen item is drawn again a few times; one may stay where a user has nearly everything. On the host.
     """
     negatives = np.empty(len(users) * candidates, np.int64)
     unseen, open_places = np.zeros(len(negatives), bool), np.arange(len(negatives))

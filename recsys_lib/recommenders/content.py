@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar
 
 import numpy as np
 import pandas as pd
@@ -14,10 +14,8 @@ from sklearn.preprocessing import normalize
 
 from recsys_lib.data import Interactions
 from recsys_lib.recommenders.shared import history
-from recsys_lib.recommenders.shared.answers import largest_first
 from recsys_lib.recommenders.shared.arrays import Array
 from recsys_lib.recommenders.shared.base import Recommender
-from recsys_lib.recommenders.shared.checks import check_count
 from recsys_lib.recommenders.shared.products import transposed_product
 from recsys_lib.recommenders.shared.weighting import check_weighting, weigh
 from recsys_lib.scoring import TopK, top_k_blocks
@@ -37,13 +35,15 @@ class ContentBased(Recommender):
     ----------
     weighting, half_life
         How much an interaction counts in the profile, see `weighting.weigh`.
-    ngrams : int
-        Longest run of words that counts as a feature of its own; for texts only.
+    item_features : csr_array or np.ndarray, shape (n_items, n_features)
+        Of `fit`: any numbers that describe the items, for example embeddings of their texts.
+    texts : sequence of str, or Series of str indexed by item id
+        Of `fit`, instead of features. One per item, in the order of `train.items`; a Series is put into that
+        order. Weighted by TF-IDF.
 
     Attributes
     ----------
     features_ : csr_array or np.ndarray, shape (n_items, n_features)
-    feature_names_ : list of str
 
     References
     ----------
@@ -54,74 +54,18 @@ class ContentBased(Recommender):
 
     weighting: str = "log"
     half_life: float | None = None
-    ngrams: int = 1
 
-    _stored: ClassVar[tuple[str, ...]] = ("weights_", "features_", "feature_names_")
+    _stored: ClassVar[tuple[str, ...]] = ("weights_", "features_")
     _takes_features: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         check_weighting(self.weighting, self.half_life)
-        check_count(ngrams=self.ngrams)
-
-    def fit(
-        self,
-        train: Interactions,
-        *,
-        item_features: Features | None = None,
-        texts: Sequence[str] | pd.Series | None = None,
-        feature_names: Sequence[str] | None = None,
-    ) -> Self:
-        """Learn what users like from the descriptions of their items; see `Recommender.fit`.
-
-        Parameters
-        ----------
-        train : Interactions
-            Items without interactions may be among its items.
-        item_features : csr_array or np.ndarray, shape (n_items, n_features)
-            Any numbers that describe the items, for example embeddings of their texts.
-        texts : sequence of str, or Series of str indexed by item id
-            Instead of features. One per item, in the order of `train.items`; a Series is put into that order.
-            Weighted by TF-IDF.
-        feature_names : sequence of str, optional
-            Names of the features, for `explain`.
-
-        Returns
-        -------
-        Self
-        """
-        return self._fit_whole(train, item_features, texts=texts, feature_names=feature_names)
-
-    def explain(self, user: int, item: int, n: int | None = None, by: str = "item") -> pd.DataFrame:
-        """Split a score by the user's items, or by the words (features) that matched.
-
-        Parameters
-        ----------
-        user, item, n
-            As in `Recommender.explain`.
-        by : {"item", "word"}
-
-        Returns
-        -------
-        pandas.DataFrame
-            Columns `item` (position) or `word`, and `contribution`, largest first; all of them add up to the
-            score.
-        """
-        if by not in ("item", "word"):
-            raise ValueError(f"by must be 'item' or 'word', got {by!r}")
-        if by == "item":
-            return super().explain(user, item, n)
-        self._check_fitted()
-        users, item = self._check_pair(user, item)
-        matched = (_dense(self._profiles(self.weights_[users])) * _dense(self.features_[[item]]))[0]
-        words = np.array(self.feature_names_, dtype=object)
-        return largest_first({"word": words[matched != 0], "contribution": matched[matched != 0]}, n)
 
     def _fit(
         self,
         train: Interactions,
         item_features: Features | None = None,
         texts: Sequence[str] | pd.Series | None = None,
-        feature_names: Sequence[str] | None = None,
     ) -> None:
         if (texts is None) == (item_features is None):
             raise ValueError(
@@ -129,18 +73,9 @@ class ContentBased(Recommender):
                 "fit(train, item_features=…), one row per item of train"
             )
         self.weights_ = weigh(train, self.weighting, self.half_life)
-        if texts is not None and feature_names is not None:
-            raise ValueError("feature_names are for item_features: the features of texts are their words")
-        if texts is not None:
-            self.features_, feature_names = _described(_in_order(texts, train.items), self.ngrams)
-        else:
-            self.features_ = normalize(item_features)
-        width = self.features_.shape[1]
-        if feature_names is None:
-            feature_names = [f"feature {place}" for place in range(width)]
-        if len(feature_names) != width:
-            raise ValueError(f"there are {width} features but {len(feature_names)} names")
-        self.feature_names_ = [str(name) for name in feature_names]
+        self.features_ = (
+            normalize(item_features) if texts is None else _described(_in_order(texts, train.items))
+        )
 
     def _score(self, users: np.ndarray) -> Array:
         return self._products(self._profiles(self.weights_[users]))
@@ -185,14 +120,12 @@ def shares(weights: csr_array) -> csr_array:
     return csr_array((weights.data / per_row, weights.indices, weights.indptr), shape=weights.shape)
 
 
-def _described(texts: list[str], ngrams: int) -> tuple[csr_array, np.ndarray]:
-    """TF-IDF vectors of length 1, and the words they count."""
-    vectorizer = TfidfVectorizer(ngram_range=(1, ngrams), dtype=np.float32)
+def _described(texts: list[str]) -> csr_array:
+    """TF-IDF vectors of length 1."""
     try:
-        vectors = csr_array(vectorizer.fit_transform(texts))
+        return csr_array(TfidfVectorizer(dtype=np.float32).fit_transform(texts))
     except ValueError as error:
         raise ValueError(f"texts hold no word to describe an item by: {error}") from error
-    return vectors, vectorizer.get_feature_names_out()
 
 
 def _in_order(texts: Sequence[str] | pd.Series, items: pd.Index) -> list[str]:

@@ -45,17 +45,7 @@ class Habits:
         self._describe_groups(users, items, age, groups or {})
 
     def columns(self, users: np.ndarray, items: np.ndarray) -> dict[str, np.ndarray]:
-        """Describe pairs.
-
-        Parameters
-        ----------
-        users, items : integer arrays, shape (n,)
-            Positions.
-
-        Returns
-        -------
-        dict of str to float32 array, shape (n,)
-        """
+        """Describe pairs of positions, shape (n,) each: name → float32 array, shape (n,)."""
         keys = users.astype(np.int64) * self.n_items + items
         places = np.minimum(np.searchsorted(self._keys, keys), len(self._keys) - 1)
         had = self._keys[places] == keys

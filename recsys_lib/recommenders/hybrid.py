@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar
 
 import numpy as np
 from scipy.sparse import csr_array
@@ -62,6 +62,9 @@ class Hybrid(Recommender):
         Best items of each part among which the weights are compared.
     seed : int
         Of the random holdout.
+    validation : Interactions, optional
+        Of `fit`: what to choose the weights by instead of a part of train, of the same users and items. The
+        parts are then fitted on train once.
 
     Attributes
     ----------
@@ -100,30 +103,6 @@ class Hybrid(Recommender):
         check_seed(self.seed)
         if self.share >= 1:
             raise ValueError(f"share must lie between 0 and 1, got {self.share!r}")
-
-    def fit(
-        self,
-        train: Interactions,
-        *,
-        item_features: Features | None = None,
-        validation: Interactions | None = None,
-    ) -> Self:
-        """Learn weights and parts; see `Recommender.fit`.
-
-        Parameters
-        ----------
-        train : Interactions
-        item_features : csr_array or np.ndarray, shape (n_items, n_features), optional
-            For the parts that learn from them.
-        validation : Interactions, optional
-            What to choose the weights by instead of a part of `train`: of the same users and items. The parts
-            are then fitted on `train` once.
-
-        Returns
-        -------
-        Self
-        """
-        return self._fit_whole(train, item_features, validation=validation)
 
     def _fit(
         self,
@@ -210,20 +189,9 @@ def choose_weights(ids: np.ndarray, scores: np.ndarray, relevant: Any) -> tuple[
     for one weight after the other a few multiples and a few fresh values, keeps what is better, and stops
     when a round changes nothing: never worse on the held-out part than its best part.
 
-    Parameters
-    ----------
-    ids : int array, shape (n_users, n_candidates)
-        Items, ascending; −1 marks empty places.
-    scores : float32 array, shape (n_parts, n_users, n_candidates)
-        −inf in empty places.
-    relevant : sparse, shape (n_users, n_items)
-
-    Returns
-    -------
-    weights : float64 array, shape (n_parts,)
-        They add up to 1.
-    ndcg : float64 array, shape (n_parts + 1,)
-        Of every part alone, and of the blend.
+    `ids`, shape (n_users, n_candidates), ascend, −1 in empty places; `scores`, shape (n_parts, n_users,
+    n_candidates), are −inf there. Returns the weights, which add up to 1, and the NDCG of every part alone
+    and of the blend, shape (n_parts + 1,).
     """
 
     def quality(weights: np.ndarray) -> float:

@@ -36,15 +36,10 @@ class Batch(NamedTuple):
 
 
 def batches(confidences: csr_array, factors: int, device: torch.device) -> Iterator[Batch]:
-    """Cut the rows that have a history into batches, the longest first.
+    """Cut the rows that have a history into batches on a device, the longest first.
 
-    Parameters
-    ----------
-    confidences : csr_array, shape (n_rows, n_others)
-        c of the pairs with preference 1; a stored 0 is a pair like those that are not stored.
-    factors : int
-    device : torch.device
-        Where the batches go.
+    `confidences`, shape (n_rows, n_others), holds c of the pairs with preference 1; a stored 0 is a pair like
+    those that are not stored.
     """
     lengths = np.diff(confidences.indptr)
     order = np.argsort(-lengths, kind="stable")[: np.count_nonzero(lengths)]
@@ -65,21 +60,9 @@ def batches(confidences: csr_array, factors: int, device: torch.device) -> Itera
 
 
 def solve(rows: list[Batch], n_rows: int, other: Array, regularization: float) -> Array:
-    """Solve for all rows exactly, with the other side's factors held fixed.
+    """Solve for all rows exactly, with the other side's factors, shape (n_others, factors), held fixed.
 
-    Parameters
-    ----------
-    rows : list of Batch
-    n_rows : int
-        Rows in no batch get factors of 0.
-    other : array, shape (n_others, factors)
-        On the device of the batches.
-    regularization : float
-        λ > 0.
-
-    Returns
-    -------
-    array, shape (n_rows, factors), of the kind of `other`
+    Shape (n_rows, factors), of the kind of `other`; rows in no batch get factors of 0.
     """
     solved = _zeros(n_rows, other)
     # One thread per batch; the few products over all rows are too small to gain from more.
@@ -98,18 +81,8 @@ def conjugate_gradient(
 ) -> Array:
     """Move all rows towards their solutions by a few steps of preconditioned conjugate gradients.
 
-    Parameters
-    ----------
-    rows, other, regularization
-        As in `solve`.
-    own : array, shape (n_rows, factors)
-        Where the rows start from; left as it is.
-    steps : int
-        Three are nearly exact where the confidences are moderate.
-
-    Returns
-    -------
-    array, shape (n_rows, factors), of the kind of `other`
+    They start from `own`, shape (n_rows, factors), which is left as it is. Three steps are nearly exact where
+    the confidences are moderate.
 
     References
     ----------

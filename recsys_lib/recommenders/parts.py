@@ -35,17 +35,7 @@ def fit_parts(
 ) -> list[Recommender]:
     """Fit copies of recommenders; `replace` copies hyper-parameters and nothing that was fitted.
 
-    Parameters
-    ----------
-    parts : sequence of Recommender
-    train : Interactions
-    device : str
-    item_features : csr_array or np.ndarray, shape (n_items, n_features), optional
-        For the parts that learn from them; there must be one.
-
-    Returns
-    -------
-    list of Recommender
+    Features go to the parts that learn from them; there must be one.
     """
     if item_features is not None and not any(part._takes_features for part in parts):
         names = ", ".join(type(part).__name__ for part in parts)

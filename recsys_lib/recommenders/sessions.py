@@ -11,67 +11,50 @@ from scipy.sparse import csr_array
 
 from recsys_lib.data import Interactions
 from recsys_lib.recommenders.ease import EASE
-from recsys_lib.recommenders.shared import history
 from recsys_lib.recommenders.shared.arrays import Array, as_native
-from recsys_lib.recommenders.shared.base import Recommender
 from recsys_lib.recommenders.shared.checks import check_not_negative, check_positive, check_share
-from recsys_lib.recommenders.shared.products import dense_product, gram, item_weights, user_counts
-from recsys_lib.recommenders.shared.weighting import (
-    SECONDS_PER_DAY,
-    check_weighting,
-    recent_users,
-    seconds,
-    weigh,
-)
-from recsys_lib.scoring import TopK, top_k_blocks
+from recsys_lib.recommenders.shared.products import gram, item_weights, user_counts
+from recsys_lib.recommenders.shared.weighting import SECONDS_PER_DAY, recent_users, seconds, weigh
 
 
 @dataclass(kw_only=True, eq=False)
-class SessionEASE(Recommender):
+class SessionEASE(EASE):
     """EASE in which two items of a user count as a pair the more, the closer in time they were handled.
 
-    EASE learns B from the Gram matrix ``G_ij = Σ_u x_ui x_uj``: with ``P = (G + λ I)⁻¹``,
-    ``B_ji = −P_ji / P_ii`` and ``diag(B) = 0``. Here
+    EASE learns B from the Gram matrix ``G_ij = Σ_u x_ui x_uj``. Here
 
     ``G_ij = Σ_u x_ui x_uj · ((1 − share) + share · exp(−|t_ui − t_uj| / scale))``.
 
     Items that users handle one after the other, a page of a catalogue or a series of films, belong together
     more than two items of a year. The factor is a kernel over time, so the matrix stays positive
-    semidefinite. Scores are ``x_u B`` as before: when the wanted item will be handled is not known. `similar`
-    gives the weights from one item to the others, row i of B.
+    semidefinite. Scores are ``x_u B`` as before: when the wanted item will be handled is not known.
 
     Parameters
     ----------
-    regularization : float
-        λ > 0; larger values trust co-occurrence less.
     share : float
         From 0, which is EASE, to 1.
     scale : float
         In seconds: at this distance a pair's closeness has fallen to 1/e.
-    weighting, half_life
-        What the entries of x are; see `recsys_lib.recommenders.shared.weighting.weigh`.
+    regularization, weighting, half_life
+        As in `EASE`. Features of items are not taken.
 
     Notes
     -----
     Inverts a matrix of n_items × n_items, whatever the number of users: for some thousand items.
-
-    References
-    ----------
-    Steck (2019), "Embarrassingly Shallow Autoencoders for Sparse Data", WWW, for the closed form.
     """
 
     regularization: float = 200.0
     share: float = 0.5
     scale: float = 300.0
     weighting: str = "binary"
-    half_life: float | None = None
 
     _stored: ClassVar[tuple[str, ...]] = ("history_", "weights_")
+    _takes_features: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
-        check_positive(regularization=self.regularization, scale=self.scale)
+        super().__post_init__()
+        check_positive(scale=self.scale)
         check_share(share=self.share)
-        check_weighting(self.weighting, self.half_life)
 
     def _fit(self, train: Interactions) -> None:
         if train.events is None:
@@ -81,24 +64,6 @@ class SessionEASE(Recommender):
         together *= 1 - self.share
         together += self.share * close_pairs(train, self.history_, self.scale)
         self.weights_ = item_weights(together, self.regularization, self._device())
-
-    def _score(self, users: np.ndarray) -> Array:
-        return dense_product(self.history_[users], as_native(self.weights_))
-
-    def _fold_in(self, histories: csr_array) -> Array:
-        weights = history.value_weights(histories, self.weighting, self.half_life)
-        return dense_product(weights, as_native(self.weights_))
-
-    def _similar(self, items: np.ndarray, k: int, themselves: csr_array) -> TopK:
-        weights = as_native(self.weights_)
-        return top_k_blocks(
-            lambda rows: weights[self._place(items[rows])], *themselves.shape, k, exclude=themselves
-        )
-
-    def _explain(self, users: np.ndarray, item: int) -> dict[str, Any]:
-        own = self.history_[users]
-        effects = self.weights_[:, item].cpu().numpy()[own.indices]
-        return {"item": own.indices, "contribution": own.data * effects}
 
 
 @dataclass(kw_only=True, eq=False)
@@ -147,18 +112,8 @@ class TrendEASE(EASE):
 def close_pairs(train: Interactions, weights: csr_array, scale: float) -> np.ndarray:
     """Sum ``x_ui x_uj exp(−|t_ui − t_uj| / scale)`` over users, t being the latest time of a pair.
 
-    Parameters
-    ----------
-    train : Interactions
-        With `events`.
-    weights : csr_array, shape (n_users, n_items)
-        x, with the stored pairs of ``train.matrix``.
-    scale : float
-        In seconds.
-
-    Returns
-    -------
-    np.ndarray of float64, shape (n_items, n_items)
+    The weights x, shape (n_users, n_items), have the stored pairs of ``train.matrix``; the scale is in
+    seconds; float64, shape (n_items, n_items).
     """
     last = train.events.drop_duplicates(["user", "item"], keep="last").sort_values(["user", "item"])
     times = seconds(last["time"])

@@ -7,7 +7,7 @@ of two rows after the right weighting, so that no matrix of all pairs is needed 
 from __future__ import annotations
 
 import numpy as np
-from scipy.sparse import csr_array, eye_array
+from scipy.sparse import csr_array, eye_array, vstack
 
 from recsys_lib.recommenders.shared.checks import check_count, check_not_negative
 from recsys_lib.recommenders.shared.products import rows_of, sparse_product, squared_lengths
@@ -18,7 +18,7 @@ BM25_SATURATION, BM25_LENGTH = 1.2, 0.75  # k₁ and b, as Robertson & Zaragoza 
 
 
 def similarity_vectors(rows: csr_array, similarity: str = "cosine", shrinkage: float = 0.0) -> csr_array:
-    """Weigh a matrix so that inner products of its rows are similarities.
+    """Weigh a matrix, shape (n_rows, n_columns), so that inner products of its rows are similarities.
 
     - "cosine": ``⟨a, b⟩ / √((‖a‖² + shrinkage) (‖b‖² + shrinkage))``
     - "tfidf": the same after every column is multiplied by ``log((1 + n_rows) / (1 + its rows))``: a user who
@@ -26,19 +26,8 @@ def similarity_vectors(rows: csr_array, similarity: str = "cosine", shrinkage: f
     - "bm25": these column weights, and values that saturate: ``x (k₁ + 1) / (x + k₁ (1 − b + b · length))``,
       where length is the sum of the row divided by the mean sum. Rows are not normalised.
 
-    Parameters
-    ----------
-    rows : csr_array of float32, shape (n_rows, n_columns)
-        Non-negative weights.
-    similarity : {"cosine", "tfidf", "bm25"}
-    shrinkage : float
-        At least 0: evidence that a row is assumed to have besides and to share with no other. It makes short
-        rows less similar to all others. Not used by "bm25".
-
-    Returns
-    -------
-    csr_array of float32, shape (n_rows, n_columns)
-        A new matrix with the same stored places.
+    The shrinkage, at least 0, is evidence that a row is assumed to have besides and to share with no other:
+    it makes short rows less similar to all others. Not used by "bm25".
 
     References
     ----------
@@ -72,22 +61,10 @@ def check_neighborhood(neighbors: int | None, similarity: str, shrinkage: float)
 
 
 def all_similar(vectors: csr_array, include_self: bool) -> csr_array:
-    """Multiply all rows with each other; see `nearest`.
+    """Multiply all rows with each other, shape (n, n), 8 bytes for each similarity above 0; see `nearest`.
 
     By blocks of rows, each cut to what is above 0 at once: all products together would take several times the
-    memory of the result.
-
-    Parameters
-    ----------
-    vectors : csr_array, shape (n, width)
-        From `similarity_vectors`.
-    include_self : bool
-        Whether row i holds i itself, too.
-
-    Returns
-    -------
-    csr_array of float32, shape (n, n)
-        Only similarities above 0, 8 bytes each.
+    memory of the result. `include_self` says whether row i holds i itself, too.
     """
     others, squares = vectors.T.tocsr(), squared_lengths(vectors)
 
@@ -102,41 +79,27 @@ def all_similar(vectors: csr_array, include_self: bool) -> csr_array:
 
     n = vectors.shape[0]
     blocks = workers.run(multiply, workers.even_slices(n, -(-n // 256)), workers.worker_count())
-    counts = np.concatenate([np.diff(block.indptr) for block in blocks])
-    indptr = np.concatenate([[0], np.cumsum(counts)])
-    indptr = indptr.astype(np.int32 if indptr[-1] < 2**31 else np.int64)  # SciPy copies both if they differ
-    data = np.concatenate([block.data for block in blocks])
-    for block in blocks:
-        block.data = block.data[:0]  # given back before the indices are joined
-    indices = np.concatenate([block.indices for block in blocks])
-    return csr_array((data, indices, indptr), shape=(n, n))
+    return vstack(blocks, format="csr")
 
 
-def nearest(vectors: csr_array, k: int) -> csr_array:
-    """Find the k most similar other rows of every row; equals in ascending order of position.
+def nearest(vectors: csr_array, k: int, chosen: np.ndarray | None = None) -> csr_array:
+    """Find the k most similar other rows of every row, or of the chosen; equals in ascending order.
 
-    Parameters
-    ----------
-    vectors : csr_array, shape (n, width)
-        From `similarity_vectors`.
-    k : int
-
-    Returns
-    -------
-    csr_array of float32, shape (n, n)
-        Row i holds the neighbours of i, never i itself, and only similarities above 0.
+    Of vectors from `similarity_vectors`, shape (n, width). Row i of the result, shape (n or n_chosen, n),
+    holds the neighbours of a row, never that row itself, and only similarities above 0.
     """
     n = vectors.shape[0]
-    others = vectors.T.tocsr()
+    chosen = np.arange(n) if chosen is None else chosen
+    others, themselves = vectors.T.tocsr(), eye_array(n, format="csr", dtype=np.float32)[chosen]
     best = top_k_blocks(
-        lambda rows: sparse_product(vectors[rows], others),
-        n,
+        lambda rows: sparse_product(vectors[chosen[rows]], others),
+        len(chosen),
         n,
         min(k, n),
-        exclude=eye_array(n, format="csr", dtype=np.float32),
+        exclude=themselves,
     )
     filled = best.scores > 0
     indptr = np.concatenate([[0], np.cumsum(filled.sum(1))])
-    found = csr_array((best.scores[filled], best.ids[filled].astype(np.int32), indptr), shape=(n, n))
+    found = csr_array((best.scores[filled], best.ids[filled].astype(np.int32), indptr), (len(chosen), n))
     found.sort_indices()
     return found

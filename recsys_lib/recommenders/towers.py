@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from scipy.sparse import csr_array, issparse
-from torch.nn.functional import embedding, embedding_bag
+from torch.nn.functional import embedding_bag
 
 Features = csr_array | np.ndarray
 # Features on a device: a dense tensor, or columns, starts and values of a csr_array.
@@ -23,17 +23,15 @@ class Histories(NamedTuple):
     items: torch.Tensor  # (n_entries,)
     starts: torch.Tensor  # (n_users,)
     weights: torch.Tensor  # (n_entries,)
-    users: torch.Tensor  # (n_users,)
 
 
 class Towers(NamedTuple):
-    """All that is learnt; a part that is switched off has width 0."""
+    """All that is learnt."""
 
     items: torch.Tensor  # (n_items, factors)
     item_bias: torch.Tensor  # (n_items, 1)
     features: torch.Tensor  # (n_features, factors): what a feature adds to the vector of an item
     feature_bias: torch.Tensor  # (n_features, 1)
-    users: torch.Tensor  # (n_users, factors or 0)
 
 
 def item_tower(towers: Towers, features: DeviceFeatures) -> tuple[torch.Tensor, torch.Tensor]:
@@ -49,13 +47,9 @@ def item_tower(towers: Towers, features: DeviceFeatures) -> tuple[torch.Tensor, 
     return towers.items + added[:, :-1], towers.item_bias + added[:, -1:]
 
 
-def user_tower(towers: Towers, vectors: torch.Tensor, shown: Histories) -> torch.Tensor:
-    """Add up the vectors of users' items by weight, and their own; shape (n_users, factors)."""
-    pooled = embedding_bag(shown.items, vectors, shown.starts, mode="sum", per_sample_weights=shown.weights)
-    if not towers.users.shape[1]:
-        return pooled
-    known = (shown.users >= 0)[:, None]
-    return pooled + embedding(shown.users.clamp(min=0), towers.users) * known
+def user_tower(vectors: torch.Tensor, shown: Histories) -> torch.Tensor:
+    """Add up the vectors of users' items by weight, shape (n_users, factors)."""
+    return embedding_bag(shown.items, vectors, shown.starts, mode="sum", per_sample_weights=shown.weights)
 
 
 def sampled_softmax(logits: torch.Tensor, log_q: torch.Tensor) -> torch.Tensor:
@@ -65,17 +59,9 @@ def sampled_softmax(logits: torch.Tensor, log_q: torch.Tensor) -> torch.Tensor:
     that is, log q_j is subtracted from the score. Without it, popular items, drawn more often, would be
     pushed down more often. The candidates are in-batch: what the other rows ask for.
 
-    Parameters
-    ----------
-    logits : tensor, shape (n_users, n_users · positives)
-        Scores s; the first `positives` columns are what the first row asks for, and so on.
-    log_q : tensor, shape (n_users · positives,)
-        Log of the frequency with which the item of a column is drawn. Zeros: no correction.
-
-    Returns
-    -------
-    tensor, shape ()
-        Mean of −log softmax over all (user, positive) pairs, up to a constant.
+    Of scores s, shape (n_users, n_users · positives), the first `positives` columns are what the first row
+    asks for, and so on; `log_q` has one entry per column. The mean of −log softmax over all (user, positive)
+    pairs, up to a constant.
 
     References
     ----------
@@ -88,29 +74,12 @@ def sampled_softmax(logits: torch.Tensor, log_q: torch.Tensor) -> torch.Tensor:
 
 
 def mask_histories(
-    weights: csr_array,
-    users: np.ndarray,
-    positives: int,
-    generator: np.random.Generator,
-    device: torch.device,
+    weights: csr_array, positives: int, generator: np.random.Generator, device: torch.device
 ) -> tuple[Histories, torch.Tensor]:
     """Hide half of each history, at random, and draw from the hidden half by weight, with replacement.
 
-    Parameters
-    ----------
-    weights : csr_array, shape (n, n_items)
-        Histories, none of them empty.
-    users : integer array, shape (n,)
-        The users they belong to.
-    positives : int
-        Draws per user.
-
-    Returns
-    -------
-    Histories
-        What is still shown. A history of one item is empty then.
-    tensor of int64, shape (n · positives,)
-        Items drawn, user after user.
+    Of histories, none of them empty, return what is still shown (a history of one item is empty then), and
+    the items drawn, `positives` for each user, user after user: int64, shape (n · positives,).
     """
     counts, last = np.diff(weights.indptr), weights.indptr[1:] - 1
     hidden = generator.random(weights.nnz) < _HIDDEN
@@ -122,21 +91,18 @@ def mask_histories(
     asked = torch.from_numpy(weights.indices[drawn.ravel()].astype(np.int64))
     starts = np.concatenate([[0], np.cumsum(~hidden)])[weights.indptr]
     shown = csr_array((weights.data[~hidden], weights.indices[~hidden], starts), shape=weights.shape)
-    return histories_of(shown, users, device), asked.to(device)
+    return histories_of(shown, device), asked.to(device)
 
 
-def histories_of(weights: csr_array, users: np.ndarray, device: torch.device) -> Histories:
+def histories_of(weights: csr_array, device: torch.device) -> Histories:
     """Put histories on a device, their weights scaled for pooling."""
     items, starts = weights.indices.astype(np.int64), weights.indptr[:-1].astype(np.int64)
-    parts = items, starts, pooling_weights(weights), users.astype(np.int64)
+    parts = items, starts, pooling_weights(weights)
     return Histories(*(torch.from_numpy(part).to(device) for part in parts))
 
 
 def pooling_weights(weights: csr_array) -> np.ndarray:
-    """Divide each weight by ``(Σ_i w_ui)^¾``: between a sum, which grows with the history, and a mean.
-
-    Shape (n_entries,), float32, in the order of the stored entries.
-    """
+    """Divide each weight by ``(Σ_i w_ui)^¾``: between a sum, which grows with the history, and a mean."""
     totals, rows = _totals(weights)
     return (weights.data / np.maximum(totals, 1e-12)[rows] ** _LENGTH_POWER).astype(np.float32)
 

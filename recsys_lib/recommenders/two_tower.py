@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 from scipy.sparse import csr_array
-from torch.nn.functional import embedding, normalize
+from torch.nn.functional import embedding
 
 from recsys_lib.data import Interactions
 from recsys_lib.recommenders.shared import history
@@ -43,16 +43,15 @@ class TwoTower(Recommender):
 
     The item tower gives item i the vector ``v_i = e_i + Σ_f x_if w_f`` and a bias b_i: an embedding of its
     own plus embeddings of its features, if there are any, so that an item without interactions has a place
-    too. The user tower pools the items of the history, ``u = Σ_i w_ui v_i / (Σ_i w_ui)^¾``, and adds an
-    embedding of the user if wanted; new users need nothing but a history.
-    ``score(u, i) = u · v_i / temperature + b_i``.
+    too. The user tower pools the items of the history, ``u = Σ_i w_ui v_i / (Σ_i w_ui)^¾``; new users need
+    nothing but a history. ``score(u, i) = u · v_i + b_i``.
 
     A step hides half of some users' histories and asks for it: softmax over the items that the step asks
     anybody for, each in proportion to how often it is asked for (in-batch negatives). That over-represents
     popular items, which is put right by subtracting log q_i, the log of that frequency, from their scores.
 
-    `explain` names the items of the history; item −1 stands for what does not come from it: the item's bias
-    and the user's own embedding, which `fold_in` goes without. `similar` is the cosine of item vectors.
+    `explain` names the items of the history; item −1 stands for the item's bias. `similar` is the cosine of
+    item vectors.
 
     Parameters
     ----------
@@ -64,12 +63,6 @@ class TwoTower(Recommender):
         Step size of the optimizer AdamW; falls to 0 in a straight line.
     weight_decay : float
         Factor of AdamW's decay, ≥ 0; biases are left out.
-    temperature : float
-        What dot products are divided by.
-    cosine : bool
-        Scale both vectors to length 1 first; wants a temperature near 0.1.
-    user_ids : bool
-        Whether a user has an embedding besides the history.
     batch_users, positives : int
         Users per step, and hidden items drawn per user; batch_users · positives items compete.
     weighting, half_life
@@ -94,9 +87,6 @@ class TwoTower(Recommender):
     epochs: int = 16
     learning_rate: float = 0.01
     weight_decay: float = 0.3
-    temperature: float = 1.0
-    cosine: bool = False
-    user_ids: bool = False
     batch_users: int = 128
     positives: int = 16
     weighting: str = "binary"
@@ -117,7 +107,7 @@ class TwoTower(Recommender):
             batch_users=self.batch_users,
             positives=self.positives,
         )
-        check_positive(learning_rate=self.learning_rate, temperature=self.temperature)
+        check_positive(learning_rate=self.learning_rate)
         check_not_negative(weight_decay=self.weight_decay)
         check_seed(self.seed)
         check_weighting(self.weighting, self.half_life)
@@ -128,15 +118,14 @@ class TwoTower(Recommender):
             self.features_ = csr_array((train.n_items, 0), dtype=np.float32)
         self.weights_ = weigh(train, self.weighting, self.half_life)
         generator = torch.Generator().manual_seed(self.seed)
-        n_features, width = self.features_.shape[1], self.factors if self.user_ids else 0
+        n_features = self.features_.shape[1]
         shapes = [(train.n_items, self.factors), (n_features, self.factors)]
         items, of_features = (_START * torch.randn(shape, generator=generator) for shape in shapes)
         frequency = sampling_frequencies(self.weights_)
         # Unseen items get the bias of the rarest seen item, and have nothing else but their features.
         bias = torch.from_numpy(np.log(np.maximum(frequency, frequency[frequency > 0].min())))[:, None]
         items[torch.from_numpy(frequency == 0)] = 0
-        feature_bias, users = torch.zeros(n_features, 1), torch.zeros(train.n_users, width)
-        parts = items, bias.float(), of_features, feature_bias, users
+        parts = items, bias.float(), of_features, torch.zeros(n_features, 1)
         self._train(Towers(*(part.to(self._device()) for part in parts)))
 
     def _train(self, start: Towers) -> None:
@@ -152,26 +141,23 @@ class TwoTower(Recommender):
         for _ in progress_bar(range(epochs), "TwoTower", self.progress):
             order = generator.permutation(users)
             for batch in np.array_split(order, per_epoch):
-                shown, asked = mask_histories(
-                    self.weights_[batch], batch, self.positives, generator, self._device()
-                )
+                histories = self.weights_[batch]
+                shown, asked = mask_histories(histories, self.positives, generator, self._device())
                 loss = self._loss(towers, features, shown, asked, log_q)
                 optimizer.zero_grad()
                 loss.backward()
                 optimizer.step()
                 schedule.step()
         self.towers_ = Towers(*(part.detach() for part in towers))
-        self.user_factors_ = self._user_factors(self.weights_, np.arange(len(self.users_)))
-        vectors, bias = item_tower(self.towers_, features)
-        vectors = normalize(vectors, dim=1) if self.cosine else vectors
-        self.item_factors_ = torch.cat([vectors / self.temperature, bias], dim=1)
+        self.user_factors_ = self._user_factors(self.weights_)
+        self.item_factors_ = torch.cat(item_tower(self.towers_, features), dim=1)
 
     def _optimizer(
         self, towers: Towers, n_steps: int
     ) -> tuple[torch.optim.Optimizer, torch.optim.lr_scheduler.LambdaLR]:
         """AdamW whose learning rate falls to 0 in a straight line; biases do not decay."""
         groups = [
-            {"params": [towers.items, towers.features, towers.users], "weight_decay": self.weight_decay},
+            {"params": [towers.items, towers.features], "weight_decay": self.weight_decay},
             {"params": [towers.item_bias, towers.feature_bias], "weight_decay": 0.0},
         ]
         optimizer = torch.optim.AdamW(groups, lr=self.learning_rate, fused=self._device().type != "mps")
@@ -186,16 +172,12 @@ class TwoTower(Recommender):
         log_q: torch.Tensor,
     ) -> torch.Tensor:
         vectors, bias = item_tower(towers, features)
-        users, wanted = user_tower(towers, vectors, shown), embedding(asked, vectors)
-        if self.cosine:
-            users, wanted = normalize(users, dim=1), normalize(wanted, dim=1)
-        logits = users @ wanted.T / self.temperature + embedding(asked, bias)[:, 0]
+        logits = user_tower(vectors, shown) @ embedding(asked, vectors).T + embedding(asked, bias)[:, 0]
         return sampled_softmax(logits, log_q[asked])
 
-    def _user_factors(self, weights: csr_array, users: np.ndarray) -> torch.Tensor:
+    def _user_factors(self, weights: csr_array) -> torch.Tensor:
         vectors, _ = item_tower(self.towers_, features_on(self.features_, self._device()))
-        pooled = user_tower(self.towers_, vectors, histories_of(weights, users, self._device()))
-        pooled = normalize(pooled, dim=1) if self.cosine else pooled
+        pooled = user_tower(vectors, histories_of(weights, self._device()))
         return torch.cat([pooled, torch.ones_like(pooled[:, :1])], dim=1)
 
     def _factors(self, users: np.ndarray) -> tuple[Array, Array]:
@@ -203,8 +185,7 @@ class TwoTower(Recommender):
 
     def _fold_in(self, histories: csr_array) -> Array:
         weights = history.value_weights(histories, self.weighting, self.half_life)
-        unknown = np.full(histories.shape[0], -1)
-        return as_native(self._user_factors(weights, unknown)) @ as_native(self.item_factors_).T
+        return as_native(self._user_factors(weights)) @ as_native(self.item_factors_).T
 
     def _similar(self, items: np.ndarray, k: int, themselves: csr_array) -> TopK:
         return similar_factors(self.item_factors_[:, :-1], items, k, themselves)
@@ -212,11 +193,7 @@ class TwoTower(Recommender):
     def _explain(self, users: np.ndarray, item: int) -> dict[str, Any]:
         own = self.weights_[users]
         vectors, _ = item_tower(self.towers_, features_on(self.features_, self._device()))
-        parts = self.towers_.users[users] if self.user_ids else vectors.new_zeros((1, self.factors))
-        parts = torch.cat(
-            [vectors[own.indices] * torch.from_numpy(pooling_weights(own))[:, None].to(vectors.device), parts]
-        )
-        length = parts.sum(0).norm() if self.cosine else 1.0
-        values = (parts @ self.item_factors_[item, :-1] / length).cpu().numpy()
-        values[-1] += float(self.item_factors_[item, -1])
-        return {"item": np.append(own.indices, -1), "contribution": values}
+        parts = vectors[own.indices] * torch.from_numpy(pooling_weights(own))[:, None].to(vectors.device)
+        values = (parts @ self.item_factors_[item, :-1]).cpu().numpy()
+        bias = np.float32(self.item_factors_[item, -1].item())
+        return {"item": np.append(own.indices, -1), "contribution": np.append(values, bias)}

@@ -12,13 +12,7 @@ def encode(scores: np.ndarray, ids: np.ndarray | int) -> np.ndarray:
 
     No two keys are equal, so that any sort or partition gives the one right order. float32 scores share an
     int64 with the id; float64 scores go into a complex number: NumPy sorts by real part, then imaginary.
-
-    Parameters
-    ----------
-    scores : np.ndarray
-        float32 or float64, without NaN; -inf marks an empty place.
-    ids : np.ndarray or int
-        Below 2³¹; -1 in empty places.
+    Scores are no NaN; ids lie below 2³¹. Empty places hold -inf and -1.
     """
     if scores.dtype == np.float64:
         keys = np.empty(scores.shape, np.complex128)
@@ -70,23 +64,14 @@ def bounds_from(peaks: np.ndarray, rank: int) -> np.ndarray:
 
 
 class RunningBest:
-    """The k best items seen so far, for one block of queries.
+    """The k best items seen so far, for one block of at most 65,535 queries.
 
     A block of scores is read once, to take the maximum of every group of items. Only groups whose maximum
     beats a query's k-th best are looked into; the few entries found wait until it is worth merging them.
     A query's k-th best rises quickly, so after some blocks selection costs little more than that one pass.
 
-    Parameters
-    ----------
-    n_queries : int
-        Queries in the block, at most 65,535.
-    k : int
-        Items to keep per query.
-    dtype : np.dtype
-        float32 or float64.
-    ascending : bool
-        Whether blocks come in ascending order of ids. A later item then loses every tie and need not be
-        looked at unless its score is strictly higher.
+    Where blocks come in `ascending` order of ids, a later item loses every tie and need not be looked at
+    unless its score is strictly higher.
     """
 
     def __init__(self, n_queries: int, k: int, dtype: np.dtype, *, ascending: bool = True) -> None:
@@ -101,14 +86,10 @@ class RunningBest:
         self._update_bounds()
 
     def offer(self, scores: np.ndarray, ids: int | np.ndarray) -> None:
-        """Take in a block of scores.
+        """Take in a block of scores, shape (height, n_queries), C-contiguous.
 
-        Parameters
-        ----------
-        scores : np.ndarray, shape (height, n_queries), C-contiguous
-            Items run down, queries across; the height is a multiple of GROUP, unused rows hold -inf.
-        ids : int or np.ndarray, shape (height,)
-            Id of the first item, where they are consecutive, or the id of every row.
+        Items run down, queries across; the height is a multiple of GROUP, unused rows hold -inf. `ids` is the
+        id of the first item, where they are consecutive, or the id of every row.
         """
         height, n_queries = scores.shape
         n_groups = height // self._group(height)

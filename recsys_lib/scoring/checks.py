@@ -68,10 +68,7 @@ def check_exclude(exclude: object, shape: tuple[int, int]) -> csr_array | None:
 def resolve_device(device: str | torch.device) -> torch.device:
     """Return the device that a name stands for; "auto" is an accelerator if there is one, else the host.
 
-    Raises
-    ------
-    ValueError
-        If there is no such device, or none on this machine.
+    Raises ValueError if there is no such device, or none on this machine.
     """
     if device == "auto":
         return torch.accelerator.current_accelerator(check_available=True) or torch.device("cpu")

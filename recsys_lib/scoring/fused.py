@@ -46,18 +46,10 @@ def rank_factors(
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Rank factors of at most 32 bits: ids and scores, shape (n_queries, k), and which queries are certain.
 
-    Parameters
-    ----------
-    queries, items : torch.Tensor, shapes (n_queries, n_factors) and (n_items, n_factors), on one device
-        At least one query. Where factors are NaN, infinite or too large, no query is certified.
-    k : int
-        Items to return per query; `group_of(n_items, k)` must have named groups.
-    seen : scipy.sparse.csr_array, shape (n_queries, n_items), optional
-        Pairs to leave out; indices ascend, none is repeated.
-    max_bytes : int
-        Bound on the working memory, above the smallest blocks.
-    certify : bool
-        Whether to use tensor cores and to leave uncertain queries to the caller; otherwise all are certain.
+    At least one query; `group_of(n_items, k)` must have named groups. Where factors are NaN, infinite or too
+    large, no query is certified. Pairs to leave out ascend in `seen`, none is repeated; `max_bytes` bounds
+    the working memory, above the smallest blocks. With `certify`, tensor cores are used and uncertain queries
+    are left to the caller; otherwise all are certain.
     """
     queries, items = queries.contiguous(), items.contiguous()
     group, n_chosen = group_of(len(items), k)

@@ -16,13 +16,8 @@ ALPHA = 16  # weight of the adapters' sum
 class LowRank(nn.Module):
     """A frozen linear layer W x + b with a learned correction beside it: + 16/rank · B A x.
 
-    Parameters
-    ----------
-    layer : nn.Linear
-        Becomes part of this one; its weights stay as they are.
-    rank : int
-    generator : torch.Generator
-        On the CPU; draws A. B starts at 0, so that at first the layer answers as before.
+    The layer becomes part of this one; its weights stay as they are. The generator, on the CPU, draws A. B
+    starts at 0, so that at first the layer answers as before.
     """
 
     def __init__(self, layer: nn.Linear, rank: int, generator: torch.Generator) -> None:

@@ -14,24 +14,12 @@ WINDOW = 50  # batches that are sorted by length together
 
 @dataclass(frozen=True)
 class Tokens:
-    """Tokens of n texts, one after the other without padding.
+    """Tokens of n texts, one after the other without padding."""
 
-    Attributes
-    ----------
-    ids : np.ndarray of int32, shape (n_tokens,)
-        Numbers of the tokenizer's vocabulary.
-    segments : np.ndarray of uint8, shape (n_tokens,)
-        0 in the first text of a pair, 1 in the second.
-    starts : np.ndarray of int64, shape (n + 1,)
-        Text `i` is `ids[starts[i] : starts[i + 1]]`.
-    padding : int
-        The token that fills up a batch.
-    """
-
-    ids: np.ndarray
-    segments: np.ndarray
-    starts: np.ndarray
-    padding: int
+    ids: np.ndarray  # int32, shape (n_tokens,): numbers of the tokenizer's vocabulary
+    segments: np.ndarray  # uint8, shape (n_tokens,): 0 in the first text of a pair, 1 in the second
+    starts: np.ndarray  # int64, shape (n + 1,): text i is ids[starts[i] : starts[i + 1]]
+    padding: int  # the token that fills up a batch
 
     @cached_property
     def lengths(self) -> np.ndarray:
@@ -44,12 +32,7 @@ class Tokens:
     def batch(self, rows: np.ndarray, width: int | None = None) -> dict[str, torch.Tensor]:
         """Return BERT's three inputs for some texts, each of shape (len(rows), width).
 
-        Parameters
-        ----------
-        rows : array of int
-            Positions of the texts.
-        width : int, optional
-            Without it: the length of the longest of them, so that as little as possible is padding.
+        Without a width it is the length of the longest of them, so that as little as possible is padding.
         """
         rows = np.asarray(rows)
         lengths = self.lengths[rows]
@@ -81,10 +64,6 @@ def tokenize(
         A second text for each, behind a separator.
     max_tokens : int
         Longer texts lose their end, and a warning says how many; of a pair, the longer text is cut.
-
-    Returns
-    -------
-    Tokens
     """
     least = tokenizer.num_special_tokens_to_add(pair=pairs is not None) + 1
     if not least <= max_tokens <= tokenizer.model_max_length:
@@ -169,14 +148,7 @@ def check_texts(texts: Sequence[str], name: str) -> list[str]:
 
 
 def check_examples(name: str, bad: np.ndarray, values: Sequence[object], rule: str) -> None:
-    """Raise a ValueError that names the first row in which `bad` is true, and the rule it breaks.
-
-    Examples
-    --------
-    >>> check_examples("labels", np.array([False, True]), [0, 2], "lie between 0 and 1")
-    Traceback (most recent call last):
-    ValueError: labels must lie between 0 and 1; labels[1] is 2
-    """
+    """Raise a ValueError that names the first row in which `bad` is true, and the rule it breaks."""
     if bad.any():
         row = int(np.argmax(bad))
         raise ValueError(f"{name} must {rule}; {name}[{row}] is {values[row]}")

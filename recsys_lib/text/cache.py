@@ -17,18 +17,8 @@ def cached_vectors(
 ) -> np.ndarray:
     """Return one vector per text: known ones from a file, the others by `encode`, which are then added.
 
-    Parameters
-    ----------
-    folder : str or Path
-    model : str
-        Checksum of all that the vectors depend on besides the text.
-    texts : list of str
-        Each once.
-    encode : function from list of str to float32 array, shape (n, width)
-
-    Returns
-    -------
-    np.ndarray of float32, shape (len(texts), width)
+    Each text comes once; `model` is the checksum of all that the vectors depend on besides the text; `encode`
+    gives float32 of shape (n, width), and so does this.
     """
     path = Path(folder) / f"vectors-{model[:16]}.safetensors"
     keys, vectors = _read(path, model) or (np.empty((0, KEY_BYTES), np.uint8), encode([]))

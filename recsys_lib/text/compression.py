@@ -20,15 +20,8 @@ Model = TypeVar("Model", bound=nn.Module)
 def to_int8(values: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Round every row to 255 even steps between minus and plus its largest value.
 
-    Parameters
-    ----------
-    values : float tensor, shape (n, width)
-
-    Returns
-    -------
-    tuple of tensors
-        int8 of shape (n, width), and the step of each row, shape (n, 1). Their product is the row again, but
-        for at most half a step.
+    Return int8 of shape (n, width), and the step of each row, shape (n, 1). Their product is the row again,
+    but for at most half a step.
 
     Examples
     --------
@@ -41,16 +34,11 @@ def to_int8(values: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 class Int8Linear(nn.Module):
-    """A linear layer whose weights are int8, with one step per output.
+    """A linear layer whose weights are int8, with one step per output; made from one that stays as it is.
 
     On a CPU that multiplies int8 in hardware (VNNI) each input row is rounded to int8 as well, and the
     product is made of integers: W x ≈ step_W · step_x · (int8 W · int8 x). Elsewhere the weights are made
     float for each product, which saves memory and no time.
-
-    Parameters
-    ----------
-    layer : nn.Linear
-        Stays as it is.
     """
 
     def __init__(self, layer: nn.Linear) -> None:
@@ -73,13 +61,7 @@ class Int8Linear(nn.Module):
 
 
 class Int8Embedding(nn.Module):
-    """A table of vectors, such as the words', whose rows are int8, with one step per row.
-
-    Parameters
-    ----------
-    table : nn.Embedding
-        Stays as it is.
-    """
+    """A table of vectors, such as the words', whose rows are int8, with one step per row."""
 
     def __init__(self, table: nn.Embedding) -> None:
         super().__init__()

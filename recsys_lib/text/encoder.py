@@ -26,13 +26,7 @@ MAX_TOKENS = 256  # as in the model card: the model was never trained on longer 
 
 @dataclass(frozen=True)
 class TextModel:
-    """A BERT with the tokenizer it was trained with.
-
-    Attributes
-    ----------
-    model : BertModel or BertForMaskedLM
-    tokenizer : PreTrainedTokenizerBase
-    """
+    """A BERT, with or without its head that guesses words, and the tokenizer it was trained with."""
 
     model: nn.Module
     tokenizer: PreTrainedTokenizerBase
@@ -44,13 +38,7 @@ class TextModel:
 
 
 def bundled_folder() -> Path:
-    """Return the folder of the bundled model, without importing its package.
-
-    Raises
-    ------
-    FileNotFoundError
-        If the package is not installed.
-    """
+    """Return the folder of the bundled model, without importing its package, or raise a FileNotFoundError."""
     spec = find_spec(BUNDLED.replace("-", "_"))
     if spec is None or not spec.submodule_search_locations:
         raise FileNotFoundError(
@@ -158,17 +146,9 @@ def encode(
 
 
 def mean_of_tokens(hidden: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
-    """Average a text's token vectors, padding left out.
+    """Average token vectors, shape (n_texts, n_tokens, width), to those of texts, shape (n_texts, width).
 
-    Parameters
-    ----------
-    hidden : tensor, shape (n_texts, n_tokens, width)
-    attention_mask : tensor, shape (n_texts, n_tokens)
-        1 for a token, 0 for padding.
-
-    Returns
-    -------
-    tensor, shape (n_texts, width)
+    The mask is 1 for a token, 0 for padding, which is left out.
     """
     mask = attention_mask.unsqueeze(-1).to(hidden.dtype)
     return (hidden * mask).sum(dim=1) / mask.sum(dim=1)

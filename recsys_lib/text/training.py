@@ -29,29 +29,14 @@ ORDER, DRAWS, DROPOUT, VALIDATION = range(4)  # streams of random numbers, kept 
 
 @dataclass
 class History:
-    """What happened in training.
+    """What happened in training."""
 
-    Attributes
-    ----------
-    losses : list of float
-        Training loss of each step.
-    validation : list of float
-        Mean loss on the validation examples after each epoch.
-    best_epoch : int
-        From 0; the model ends with the weights it had after this epoch.
-    seconds : float
-        Time in training, validation included.
-    tokens, padded : int
-        Tokens trained on, and places of the batches that were padding.
-    stopped_early : bool
-    """
-
-    losses: list[float] = field(default_factory=list)
-    validation: list[float] = field(default_factory=list)
-    best_epoch: int = -1
-    seconds: float = 0.0
-    tokens: int = 0
-    padded: int = 0
+    losses: list[float] = field(default_factory=list)  # training loss of each step
+    validation: list[float] = field(default_factory=list)  # mean loss on these examples after each epoch
+    best_epoch: int = -1  # from 0; the model ends with the weights it had after this epoch
+    seconds: float = 0.0  # in training, validation included
+    tokens: int = 0  # trained on
+    padded: int = 0  # places of the batches that were padding
     stopped_early: bool = False
 
 
@@ -84,10 +69,6 @@ def fit(
     rate : float
         Learning rate after the warm-up; from there it falls in a straight line to 0.
     seed : int
-
-    Returns
-    -------
-    History
 
     Raises
     ------

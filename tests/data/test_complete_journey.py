@@ -55,7 +55,7 @@ def test_promotions_are_filtered_by_week_and_product():
     some = load_promotions(weeks=[5], products=[1_000_050, 1_000_106])
     assert set(some["week"]) == {5}
     assert set(some["product_id"]) <= {1_000_050, 1_000_106}
-    week = load_promotions(weeks=[5], columns=["product_id"])
+    week = load_promotions(weeks=[5])
     weeks = pq.read_table(complete_journey_folder() / "promotions.parquet", columns=["week"])["week"]
     assert len(week) == pc.sum(pc.equal(weeks, 5)).as_py()
     assert len(some) == week["product_id"].isin([1_000_050, 1_000_106]).sum() > 0

@@ -33,12 +33,6 @@ def test_promotion_flags_equal_a_plain_merge(journey):
         assert 0 < merged.sum() < len(lines)
 
 
-def test_weeks_that_are_not_judged_are_nan(journey):
-    lines = journey.transactions.iloc[::1000]
-    flags = promotion_flags(lines, weeks=range(1, 10))
-    assert (flags["on_display"].isna() == (lines["week"] >= 10)).all()
-
-
 def test_the_view_knows_nothing_after_its_date(journey):
     """Shuffle and spoil everything from the cut on: the view may not change."""
     generator = np.random.default_rng(0)

@@ -811,7 +811,6 @@ def test_settings_that_mean_nothing(name, settings, message):
     ("name", "given", "message"),
     [
         ("ContentBased", {"texts": 3}, "texts"),
-        ("ContentBased", {"texts": ["a"] * 15, "feature_names": ["x"]}, "feature_names are for"),
         ("ALS", {"item_factors": "x"}, "item_factors must be an array"),
         ("BoostedRanker", {"item_groups": [1]}, "item_groups must map"),
     ],

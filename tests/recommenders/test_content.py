@@ -70,11 +70,11 @@ def test_an_item_nobody_has_is_recommended():
 @pytest.mark.parametrize("form", [csr_array, np.asarray])
 def test_features_are_stored_and_loaded(form, tmp_path):
     features = form(np.random.default_rng(0).normal(size=(7, 5)))
-    model = ContentBased().fit(train_of(), item_features=features, feature_names=["two\nlines", *"bcde"])
+    model = ContentBased().fit(train_of(), item_features=features)
     model.save(tmp_path)
     loaded = ContentBased.load(tmp_path)
     np.testing.assert_array_equal(loaded.score(), model.score())
-    pd.testing.assert_frame_equal(loaded.explain(0, 2, by="word"), model.explain(0, 2, by="word"))
+    pd.testing.assert_frame_equal(loaded.explain(0, 2), model.explain(0, 2))
 
 
 def test_texts_are_put_into_the_order_of_the_items():
@@ -92,16 +92,11 @@ def test_dense_and_sparse_features_give_the_same():
     np.testing.assert_array_equal(sparse.similar(np.arange(7), k=3).ids, dense.similar(np.arange(7), k=3).ids)
 
 
-def test_explanations_by_items_and_by_words_add_up():
+def test_explanations_add_up():
     model = ContentBased().fit(train_of(), texts=TEXTS)
-    score = model.score(np.array([0]))[0, 2]
-    by_item, by_word = model.explain(0, 2), model.explain(0, 2, by="word")
-    assert by_item["contribution"].sum() == pytest.approx(score)
-    assert by_word["contribution"].sum() == pytest.approx(score)
-    assert set(by_item["item"]) == {0, 1}
-    assert list(by_word["word"]) == ["wine"]
-    named = ContentBased().fit(train_of(), item_features=np.eye(7), feature_names=list("abcdefg"))
-    assert list(named.explain(0, 1, by="word")["word"]) == ["b"]
+    reasons = model.explain(0, 2)
+    assert reasons["contribution"].sum() == pytest.approx(model.score(np.array([0]))[0, 2])
+    assert set(reasons["item"]) == {0, 1}
 
 
 def test_similar_items():
@@ -137,7 +132,6 @@ def test_dense_features_are_used_on_the_device(n_features, monkeypatch):
         ({"item_features": np.full((7, 2), np.nan)}, "finite"),
         ({"item_features": np.ones(7)}, r"one row for each of 7 items, got shape \(7,\)"),
         ({"item_features": [["red"]] * 7}, "finite numbers"),
-        ({"item_features": np.eye(7), "feature_names": ["one"]}, "7 features but 1 names"),
     ],
 )
 def test_bad_descriptions(arguments, message):
@@ -146,10 +140,5 @@ def test_bad_descriptions(arguments, message):
 
 
 def test_more_bad_input():
-    with pytest.raises(ValueError, match="ngrams"):
-        ContentBased(ngrams=0)
     with pytest.raises(ValueError, match="weighting must be"):
         ContentBased(weighting="ones")
-    model = ContentBased().fit(train_of(), texts=TEXTS)
-    with pytest.raises(ValueError, match="by must be"):
-        model.explain(0, 1, by="magic")

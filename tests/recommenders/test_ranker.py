@@ -13,11 +13,10 @@ from recsys_lib.recommenders.parts import standardize
 from recsys_lib.recommenders.popularity import PersonalFrequency, Popularity, Trending
 from recsys_lib.recommenders.ranker import BoostedRanker
 from recsys_lib.recommenders.shared.holdout import hold_out_last
-from recsys_lib.recommenders.trees import fit_trees
 
 N_USERS, N_ITEMS = 60, 40
 GROUPS = {"kind": np.arange(N_ITEMS) % 3}
-SETTINGS = {"n_trees": 12, "learning_rate": 0.2, "leaves": 6, "min_rows": 200, "seed": 0}
+SETTINGS = {"trees": 12, "learning_rate": 0.2, "leaves": 6, "min_rows": 200, "seed": 0}
 
 
 def purchases(seed=0, days=150):
@@ -53,7 +52,7 @@ def table_with_gaps(seed=0):
 
 def test_trees_score_as_scikit_learn_does():
     columns, labels, weights = table_with_gaps()
-    trees = fit_trees(columns, labels, weights, **SETTINGS)
+    trees = ranker(**SETTINGS)._fit_trees(columns, labels, weights)
     oracle = HistGradientBoostingClassifier(
         max_iter=12,
         learning_rate=0.2,
@@ -73,7 +72,7 @@ def test_a_column_that_nobody_knows_is_no_obstacle():
     columns, labels, weights = table_with_gaps()
     unknown = columns.copy()
     unknown[:, 4] = np.nan
-    trees = fit_trees(unknown, labels, weights, **SETTINGS)
+    trees = ranker(**SETTINGS)._fit_trees(unknown, labels, weights)
     np.testing.assert_array_equal(trees.decision_function(unknown), trees.decision_function(columns))
     assert np.isnan(unknown[:, 4]).all()
 

@@ -1,4 +1,4 @@
-"""The charts of the front page, as SVG: the map of the course, the leaderboards, the speed of the library."""
+"""The charts of the front page, as SVG: the map of the course, and the leaderboards."""
 
 import hashlib
 import json
@@ -9,7 +9,6 @@ from typing import Any
 
 import matplotlib.pyplot as plt
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator, NullFormatter
 
 from recsys_lib.course.front import tables
 from recsys_lib.course.plots import COLORS, draw_boxes, use_course_style
@@ -40,7 +39,6 @@ LIBRARY = {  # the first and the last are used by all: their lines would hide th
     "customers, online": (12.4, "as of a day; clicks", "5679"),
     "metrics, judging": (15.5, "used by all", ""),
 }
-MARKERS = ("o", "s", "^", "D")
 
 
 def draw_charts(kept: Mapping[str, Any], folder: Path) -> None:
@@ -60,7 +58,6 @@ def charts(kept: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
     return {
         "map": ([DATA, NOTEBOOKS, LIBRARY], lambda _: draw_map()),
         "leaderboard": ({task: rows for task, rows in boards.items() if rows}, draw_leaderboards),
-        "speed": (tables.speed_rows(kept["benchmarks"]), draw_speed),
     }
 
 
@@ -112,28 +109,6 @@ def draw_leaderboards(boards: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> 
         ax.set_yticklabels(list(rows), fontsize=8)
         ax.set_title(tables.LEADERBOARDS[task])
         ax.grid(axis="x")
-    return figure
-
-
-def draw_speed(rows: list[tuple[str, float, dict[str, float]]]) -> Figure:
-    """Draw how many times as long as recsys_lib the other libraries take."""
-    figure, ax = plt.subplots(figsize=(9, 0.9 + 0.3 * len(rows)))
-    others = list(dict.fromkeys(name for _, _, seconds in rows for name in seconds))
-    colors = [color for color in COLORS.values() if color != COLORS["blue"]]
-    for number, name in enumerate(others):
-        places = [place for place, (_, _, seconds) in enumerate(rows) if name in seconds]
-        times = [rows[place][2][name] / rows[place][1] for place in places]
-        marker, color = MARKERS[number % len(MARKERS)], colors[number % len(colors)]
-        ax.plot(times, places, marker, color=color, label=name, ms=7)
-    ax.axvline(1, color=COLORS["blue"], lw=2)
-    ax.annotate("recsys_lib", (1, -0.6), xytext=(4, 0), textcoords="offset points", color=COLORS["blue"])
-    ax.set(yticks=range(len(rows)), yticklabels=[what for what, _, _ in rows], ylim=(len(rows) - 0.5, -1))
-    ax.set(xscale="log", xlabel="times as long as recsys_lib (logarithmic scale)")
-    ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-    ax.xaxis.set_major_formatter("{x:g}")
-    ax.xaxis.set_minor_formatter(NullFormatter())
-    ax.grid(axis="x")
-    ax.legend(loc="center left", bbox_to_anchor=(1, 0.5))
     return figure
 
 

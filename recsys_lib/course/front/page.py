@@ -51,19 +51,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def keep_results(root: Path, prefix: str | Path = sys.prefix) -> None:
     """Copy the results of a whole default run from build/ to results/, and note sizes.
 
-    Parameters
-    ----------
-    root : Path
-        The project's folder.
-    prefix : str or Path
-        The environment's folder.
-
-    Raises
-    ------
-    FileNotFoundError
-        If nothing has been run.
-    ValueError
-        If the last run was not a complete one in the default profile, or a result is not of that run.
+    Raises FileNotFoundError if nothing has been run, ValueError if the last run was not a complete one in the
+    default profile, or a result is not of that run.
     """
     build, names = root / "build", [path.stem for path in find_notebooks(root / "notebooks")]
     if not (build / "course.json").is_file():
@@ -122,13 +111,10 @@ def _write(path: Path, payload: Any) -> None:
 
 
 def load_kept(root: Path) -> dict[str, Any]:
-    """Read what the front page is made of.
+    """Read what the front page is made of, by name.
 
-    Returns
-    -------
-    dict
-        "results": notebook name → rows; "course": timings, None if not kept yet; "benchmarks": name →
-        payload; "titles": notebook name → its title; "glossary": list of rows as dicts.
+    "results": notebook name → rows; "course": timings, None if not kept yet; "benchmarks": name → payload;
+    "titles": notebook name → its title; "glossary": list of rows as dicts.
     """
     results: dict[str, list] = {}
     for path in sorted((root / "results").glob("[0-9][0-9]_*.json")) + sorted(

@@ -84,7 +84,9 @@ class Recommender:
     _takes_features: ClassVar[bool] = False
     parts_: ClassVar[Sequence[Recommender]] = ()
 
-    def fit(self, train: Interactions, *, item_features: csr_array | np.ndarray | None = None) -> Self:
+    def fit(
+        self, train: Interactions, *, item_features: csr_array | np.ndarray | None = None, **given: Any
+    ) -> Self:
         """Learn from interactions, and from what is known about the items where the model can.
 
         All or nothing: if anything is refused, or on Ctrl-C, the model stays as it was.
@@ -96,8 +98,18 @@ class Recommender:
         item_features : csr_array or np.ndarray, shape (n_items, n_features), optional
             Finite numbers that describe the items: indicators of categories, embeddings of texts. Refused by
             models that learn nothing from them.
+        **given
+            What else the class says that its `fit` takes.
         """
-        return self._fit_whole(train, item_features)
+        check_interactions(train)
+        if item_features is not None:
+            if not self._takes_features:
+                raise ValueError(f"{type(self).__name__} learns nothing from item_features: leave them out")
+            given["item_features"] = check_item_features(item_features, train.n_items)
+        with self._unchanged_on_error():
+            self._set_train(train)
+            self._fit(train, **given)
+        return self
 
     def partial_fit(self, new: Interactions) -> Self:
         """Take in new interactions; users and items not seen before are appended.
@@ -246,7 +258,7 @@ class Recommender:
     # What a model says for itself:
 
     def _fit(self, train: Interactions) -> None:
-        """Learn; `train` is checked. A model that takes features has a second argument, `item_features`."""
+        """Learn; `train` is checked. What `fit` takes besides, `item_features` too, are further arguments."""
         raise NotImplementedError
 
     def _factors(self, users: np.ndarray) -> tuple[Array, Array] | None:
@@ -280,18 +292,6 @@ class Recommender:
         return user_counts(self.matrix_).astype(np.float32)
 
     # What all models use:
-
-    def _fit_whole(self, train: Interactions, item_features: object = None, **given: Any) -> Self:
-        """Fit on checked interactions and what the class's own `fit` takes besides."""
-        check_interactions(train)
-        if item_features is not None:
-            if not self._takes_features:
-                raise ValueError(f"{type(self).__name__} learns nothing from item_features: leave them out")
-            given["item_features"] = check_item_features(item_features, train.n_items)
-        with self._unchanged_on_error():
-            self._set_train(train)
-            self._fit(train, **given)
-        return self
 
     @contextmanager
     def _unchanged_on_error(self) -> Iterator[None]:

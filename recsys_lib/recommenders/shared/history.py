@@ -13,20 +13,10 @@ from recsys_lib.recommenders.shared.weighting import SECONDS_PER_DAY, seconds, w
 def build_history(
     train: Interactions, weighting: str, half_life: float | None
 ) -> tuple[csr_array, float | None]:
-    """Return the history of a train set, and the time of its newest event.
+    """Return the history of a train set, and the time of its newest event in seconds, None if not known.
 
-    Parameters
-    ----------
-    train, weighting, half_life
-        As in `weigh`.
-
-    Returns
-    -------
-    history : csr_array of float32, shape (n_users, n_items)
-        The logarithm of "log" is not taken yet: a sum can be added to, its logarithm cannot.
-        `history_weights` takes it.
-    newest : float or None
-        In seconds; None where times are not known.
+    The history, float32 of shape (n_users, n_items), is what `weigh` gives, but the logarithm of "log" is not
+    taken yet: a sum can be added to, its logarithm cannot. `history_weights` takes it.
     """
     history = weigh(train, "count" if weighting == "log" else weighting, half_life)
     return history, None if train.events is None else float(seconds(train.events["time"]).max())
@@ -56,20 +46,7 @@ def extend_history(
 ) -> tuple[csr_array, float | None]:
     """Add new interactions to a history, in which the old ones age; the same as building it from both.
 
-    Parameters
-    ----------
-    history, newest
-        From `build_history`.
-    new : Interactions
-    merged : Interactions
-        Old and new ones together: it says which rows and columns the history gets.
-    weighting, half_life
-        As in `weigh`.
-
-    Returns
-    -------
-    tuple
-        As `build_history`.
+    `merged` holds old and new ones together: it says which rows and columns the history gets.
     """
     added, last = build_history(new, weighting, half_life)
     faded = widen(history, *merged.matrix.shape)
@@ -96,16 +73,7 @@ def widen(matrix: csr_array, n_rows: int, n_columns: int) -> csr_array:
 def merge(old: csr_array, users: pd.Index, items: pd.Index, new: Interactions) -> Interactions:
     """Add new interactions to old ones; users and items not seen before are appended in their order.
 
-    Parameters
-    ----------
-    old : csr_array, shape (len(users), len(items))
-    users, items : pandas.Index
-    new : Interactions
-
-    Returns
-    -------
-    Interactions
-        Old positions stay valid. Values of pairs that are in both are added up; `events` are dropped.
+    Old positions stay valid. Values of pairs that are in both are added up; `events` are dropped.
     """
     for name, old_ids, new_ids in (("users", users, new.users), ("items", items, new.items)):
         kinds = [ids.inferred_type for ids in (old_ids, new_ids)]

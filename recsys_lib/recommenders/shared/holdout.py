@@ -15,22 +15,8 @@ from recsys_lib.recommenders.shared.weighting import SECONDS_PER_DAY, seconds
 def hold_out_last(train: Interactions, days: float) -> Split:
     """Hold out the last days of train, so that nothing is learnt from the future of what is predicted.
 
-    Parameters
-    ----------
-    train : Interactions
-        With `events`.
-    days : float
-        Length of the held-out period, which ends with the newest event.
-
-    Returns
-    -------
-    Split
-        Over the users and items of `train`; of some, or of all, nothing may be left in `Split.train`.
-
-    Raises
-    ------
-    ValueError
-        If times are missing.
+    The period ends with the newest event. Users and items are those of `train`, which needs `events`; of
+    some, or of all, nothing may be left in `Split.train`.
     """
     if train.events is None:
         raise ValueError("holding out the last days needs times of events: build Interactions with time=…")
@@ -42,17 +28,7 @@ def hold_out_last(train: Interactions, days: float) -> Split:
 def hold_out_random(train: Interactions, share: float, seed: int) -> Split:
     """Hold out a share of every item's (user, item) pairs, for data whose test is drawn in that way, too.
 
-    Parameters
-    ----------
-    train : Interactions
-    share : float
-        Between 0 and 1.
-    seed : int
-
-    Returns
-    -------
-    Split
-        Over the users and items of `train`; all events of a pair are on the same side.
+    Over the users and items of `train`; all events of a pair are on the same side.
     """
     pairs = train.matrix.tocoo()
     frame = pd.DataFrame({"user": pairs.row, "item": pairs.col, "value": pairs.data})
@@ -65,18 +41,7 @@ def hold_out_random(train: Interactions, share: float, seed: int) -> Split:
 
 
 def select(train: Interactions, chosen: np.ndarray) -> Interactions:
-    """Keep some of the events; users and items stay.
-
-    Parameters
-    ----------
-    train : Interactions
-        With `events`.
-    chosen : bool array, shape (n_events,)
-
-    Returns
-    -------
-    Interactions
-    """
+    """Keep some of the events, by a mask; users and items stay."""
     events = train.events[chosen].reset_index(drop=True)
     return _gather(train, events, events)
 

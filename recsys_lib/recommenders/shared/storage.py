@@ -35,13 +35,8 @@ def _plain(value: Any) -> Any:
 def save_model(model: Any, folder: str | Path) -> None:
     """Write a fitted model so that at any moment the folder holds the old one or the new one, whole.
 
-    Parameters
-    ----------
-    model : Recommender
-        What its class names in `_stored` may be NumPy arrays, tensors, csr_arrays, named tuples of these, or
-        numbers, strings, None and lists of these. Ids are integers or strings.
-    folder : str or Path
-        Created if missing.
+    What its class names in `_stored` may be NumPy arrays, tensors, csr_arrays, named tuples of these, or
+    numbers, strings, None and lists of these. Ids are integers or strings.
     """
     tensors: dict[str, Any] = {}
     state = {"matrix_": model.matrix_} | _state(model)
@@ -59,22 +54,8 @@ def save_model(model: Any, folder: str | Path) -> None:
 def load_model(kind: type, folder: str | Path, device: str, base: type) -> Any:
     """Read a model that `save_model` wrote, and refuse what is not exactly that.
 
-    Parameters
-    ----------
-    kind : type
-        Class of the model.
-    folder : str or Path
-    device : str
-        Where its tensors go.
-    base : type
-        Class that those of its parts derive from.
-
-    Raises
-    ------
-    FileNotFoundError
-        If there is no model in the folder.
-    ValueError
-        If it is damaged, of another version or of another class.
+    Its tensors go to `device`; the classes of its parts derive from `base`. Raises FileNotFoundError if there
+    is no model in the folder, ValueError if it is damaged, of another version or of another class.
     """
     path = Path(folder) / MODEL_FILE
     if not path.is_file():

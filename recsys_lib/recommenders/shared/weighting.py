@@ -69,18 +69,7 @@ def seconds(times: pd.Series | np.ndarray) -> np.ndarray:
 
 
 def decay(times: pd.Series | np.ndarray, half_life: float) -> np.ndarray:
-    """Weigh events by age: ½ to the power of age ÷ half-life, where the newest event has age 0.
-
-    Parameters
-    ----------
-    times : datetimes, or numbers of seconds, shape (n,)
-    half_life : float
-        In days.
-
-    Returns
-    -------
-    np.ndarray of float64, shape (n,)
-    """
+    """Weigh events by age: ½ to the power of age ÷ half-life in days; the newest event has age 0."""
     if not half_life > 0:
         raise ValueError(f"half_life must be a number of days above 0, got {half_life!r}")
     moments = seconds(times)

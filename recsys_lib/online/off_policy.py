@@ -144,6 +144,6 @@ def _check_support(actions: np.ndarray, every: np.ndarray, target: np.ndarray) -
         lacking = np.setdiff1d(np.flatnonzero(target.sum(axis=0) > 0), actions)
     if len(lacking):
         raise ValueError(
-            f"no support: the target policy wants action {lacking[0]}, which the logging policy never shows"
-            " there; no weight can make up for what was not seen"
+            f"no support: the target policy wants action {lacking[0]}, which the log does not hold, or whose"
+            " propensity there is 0; no weight can make up for what was not seen"
         )

@@ -29,6 +29,8 @@ QUESTIONS = (
      "visits", "logistic regression"),
     ("What will a household spend in 13 weeks?", "spend_13_weeks", "mae", "mean error, dollars", LOWER,
      "last 13 weeks", "BG/NBD × Gamma-Gamma"),
+    ("Which banner, while learning? (a simulation)", "bandit_stationary", "regret", "clicks lost", LOWER,
+     "ε-greedy, 0.1", "Thompson"),
 )  # fmt: skip
 
 LEADERBOARD_SENTENCES = {

@@ -36,7 +36,7 @@ Entry = create_model("Entry", __base__=Reason, seen=(bool, False), because=(list
 _OF = {"household": (int | None, None), "known": (bool | None, None)}  # known: not what every new one gets
 Answer = create_model("Answer", items=list[Entry], version=str, **_OF)
 PROBLEM = {"model": Problem, "content": {"application/problem+json": {}}}
-PROBLEMS = dict.fromkeys((400, 401, 404, 405, 413, 422, 429, 500, 503), PROBLEM)
+PROBLEMS = dict.fromkeys((400, 401, 404, 405, 409, 413, 422, 429, 500, 503), PROBLEM)
 
 
 class Service:
@@ -189,7 +189,7 @@ def _add_households(app: FastAPI, service: Service) -> None:
         rows = [one.model_dump() | {"time": now if one.time is None else one.time} for one in sent]
         late = [row["id"] for row in rows if row["time"] > now + 60]
         if late:
-            raise HTTPException(422, f"event {late[0]} is in the future of the shop's clock")
+            raise HTTPException(409, f"event {late[0]} is in the future of the shop's clock")
         new = service.store.add(rows)
         for one in sent:
             service.events.labels(one.kind).inc()

@@ -136,7 +136,8 @@ def main() -> None:
     if options.one:
         one(*options.one)
         return
-    found: dict[str, Any] = {}
+    kept = harness.RESULTS / "growth.json"  # what is not measured again stays
+    found: dict[str, Any] = json.loads(kept.read_text()) if kept.is_file() else {}
     with tempfile.TemporaryDirectory() as folder:
         for size in options.sizes:
             path = Path(folder) / "pairs.npz"
@@ -144,7 +145,7 @@ def main() -> None:
             for name in options.models:
                 found.setdefault(name, {})[size] = taken = measure(name, path)
                 print(f"{size:4} {name:36} {taken}", flush=True)
-    (harness.RESULTS / "growth.json").write_text(json.dumps(found, indent=1) + "\n")
+    kept.write_text(json.dumps(found, indent=1) + "\n")
 
 
 if __name__ == "__main__":

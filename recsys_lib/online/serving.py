@@ -50,7 +50,7 @@ class Service:
         shared = {"registry": self.registry}
         self.requests = Counter("shop_requests", "Answers by status", ["status"], **shared)
         self.seconds = Histogram("shop_seconds", "Time to an answer", buckets=BUCKETS, **shared)
-        self.events = Counter("shop_events", "Events stored", ["kind"], **shared)
+        self.events = Counter("shop_events", "Events received, repeated ones too", ["kind"], **shared)
         self.cached = Counter("shop_cache", "Asked of the cache", ["result"], **shared)
 
     def watch(self) -> None:

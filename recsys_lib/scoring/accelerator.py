@@ -47,8 +47,8 @@ def rank_factors(
         seen.sum_duplicates()  # sorts, too
     max_bytes = DEFAULT_BYTES if max_bytes is None else max_bytes
     ids, scores, certified = fused.rank_factors(queries, items, k, seen, max_bytes, certify=check)
-    left = (~certified).nonzero()[:, 0] if check else ()
-    if len(left):
+    if check and not bool(certified.all()):
+        left = (~certified).nonzero()[:, 0]
         checks.check_values(queries, items)
         some = None if seen is None else seen[left.cpu().numpy()]
         ids[left], scores[left], _ = fused.rank_factors(

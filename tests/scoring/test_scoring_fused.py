@@ -40,9 +40,15 @@ def fuse(monkeypatch):
     monkeypatch.setattr(accelerator, "_can_fuse", lambda queries, items, k: True)
 
 
+@pytest.fixture(params=["one program per list", "selections between kernels"])
+def way(request, monkeypatch):
+    """Choose groups either way, whatever the length of the lists."""
+    monkeypatch.setattr(fused, "_SHORT", 32 * request.param.startswith("one"))
+
+
 @pytest.mark.parametrize(("n_queries", "width"), [(1, 40), (4, 3), (6, 40)])
 @pytest.mark.parametrize("certify", [True, False])
-def test_lists_equal_brute_force(n_queries, width, certify):
+def test_lists_equal_brute_force(way, n_queries, width, certify):
     queries, items = draw(n_queries, width)
     ids, scores, certain = fused.rank_factors(*on_device(queries, items), K, None, 10**8, certify)
     expected = brute_force(queries, items, K)
@@ -53,7 +59,7 @@ def test_lists_equal_brute_force(n_queries, width, certify):
 
 @pytest.mark.parametrize("certify", [True, False])
 @pytest.mark.parametrize("n_queries", [2, 6])
-def test_excluded_items_do_not_count(n_queries, certify):
+def test_excluded_items_do_not_count(way, n_queries, certify):
     """The best items are excluded: their groups are numbered again without them."""
     queries, items = draw(n_queries, 20, "float32")
     seen = csr_array(some_seen(n_queries) + best_of(queries, items, 12))
@@ -96,7 +102,7 @@ def test_ties_at_the_edge_are_not_certified_and_ranked_again(fuse):
     [(2, "queries", np.nan), (5, "queries", np.inf), (2, "items", np.inf), (5, "items", np.nan)],
 )
 @pytest.mark.filterwarnings("ignore:invalid value:RuntimeWarning", "ignore:All-NaN:RuntimeWarning")
-def test_factors_that_are_not_finite_are_found(fuse, n_queries, where, value):
+def test_factors_that_are_not_finite_are_found(fuse, way, n_queries, where, value):
     factors = dict(zip(("queries", "items"), draw(n_queries, 20, "float32"), strict=True))
     factors[where][1, 3] = value
     with pytest.raises(ValueError, match=rf"{where}\[1, 3\] is (nan|infinite)"):
@@ -133,8 +139,8 @@ def test_what_tensor_cores_round_away_stays_within_the_bound(scale):
 
 
 def test_groups_are_named_only_where_choosing_pays():
-    assert fused.group_of(17_000, 10) == (16, 32)
-    assert fused.group_of(1_000_000, 10) == (64, 32)
+    assert fused.group_of(17_000, 10) == (16, 31)
+    assert fused.group_of(1_000_000, 10) == (64, 31)
     assert fused.group_of(1_000_000, 100) == (32, 150)
     assert fused.group_of(500, 10)[1] == 0
     assert fused.group_of(10**6, 5000)[1] == 0

@@ -5,6 +5,7 @@ Run from the repository root in the benchmark environment::
     .venv-bench/bin/python benchmarks/growth.py                  # 1 M and 10 M pairs: a quarter of an hour
     .venv-bench/bin/python benchmarks/growth.py --sizes 50M      # one size
     .venv-bench/bin/python benchmarks/growth.py --models ItemKNN EASE
+    .venv-bench/bin/python benchmarks/growth.py --models top_k    # catalogues of up to 10 M items, in a file
 
 The pairs are made up: popular items and busy users as heavy-tailed as in public logs, fifty tastes. A process
 may take 18 GiB of addresses; what ends with a MemoryError, or says beforehand that it would not fit, is
@@ -38,6 +39,7 @@ LIMIT = 18 << 30
 SECONDS = 900
 N_LISTS, K, THREADS = 10_000, 10, 2
 IMPLICIT = ("implicit cosine kNN, 100 neighbors", "implicit ALS", "implicit BPR")
+CATALOGUES, QUERIES, FACTORS = (1_000_000, 2_000_000, 5_000_000, 10_000_000), 32, 64
 OURS = ("Popularity", "ItemKNN", "cosine kNN, 100 neighbors", "UserKNN", "EASE", "ALS", "BPR")
 
 
@@ -111,6 +113,44 @@ def one(name: str, path: str) -> None:
     print(json.dumps(found))
 
 
+def catalogue(path: str) -> None:
+    """In a process of its own: rank a catalogue that lies in a file; print seconds and what memory it took.
+
+    Read once before, so that the disk is not measured. What the file takes in memory is shared and can be
+    dropped at any time, so it does not count.
+    """
+    from recsys_lib.scoring import top_k
+
+    items = np.load(path, mmap_mode="r")
+    queries = np.random.default_rng(2).standard_normal((QUERIES, FACTORS)).astype(np.float32)
+    seconds = []
+    for _ in range(6):
+        start = time.perf_counter()
+        top_k(queries, items, K)
+        seconds.append(time.perf_counter() - start)
+    status = Path("/proc/self/status").read_text()
+    own = int(status.split("RssAnon:")[1].split()[0]) // 1024
+    print(json.dumps({"lists": float(np.median(seconds[1:])), "n_lists": QUERIES, "own_mib": own}))
+
+
+def measure_catalogues(folder: Path) -> dict[str, Any]:
+    """Rank each catalogue; also the exponent of the time, 1 where it grows like the catalogue."""
+    found = {}
+    for n_items in CATALOGUES:
+        path = folder / "items.npy"
+        items = np.lib.format.open_memmap(path, "w+", np.float32, (n_items, FACTORS))
+        rng = np.random.default_rng(0)
+        for start in range(0, n_items, 500_000):
+            items[start : start + 500_000] = rng.standard_normal((500_000, FACTORS), dtype=np.float32)
+        del items
+        found[f"{n_items // 10**6}M items"] = taken = measure("top_k", path)
+        print(f"{n_items:>12,} items {taken}", flush=True)
+    seconds = [taken["lists"] for taken in found.values()]
+    found["exponent"] = round(float(np.polyfit(np.log(CATALOGUES), np.log(seconds), 1)[0]), 3)
+    print("exponent", found["exponent"])
+    return found
+
+
 def measure(name: str, path: Path) -> dict[str, Any]:
     command = [sys.executable, __file__, "--one", name, str(path)]
     environment = os.environ | {"OMP_NUM_THREADS": str(THREADS)}
@@ -130,19 +170,23 @@ def measure(name: str, path: Path) -> dict[str, Any]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--sizes", nargs="+", choices=SIZES, default=["1M", "10M"])
-    parser.add_argument("--models", nargs="+", choices=OURS + IMPLICIT, default=OURS + IMPLICIT)
+    known = (*OURS, *IMPLICIT, "top_k")
+    parser.add_argument("--models", nargs="+", choices=known, default=known)
     parser.add_argument("--one", nargs=2, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.one:
-        one(*options.one)
+        catalogue(options.one[1]) if options.one[0] == "top_k" else one(*options.one)
         return
     kept = harness.RESULTS / "growth.json"  # what is not measured again stays
     found: dict[str, Any] = json.loads(kept.read_text()) if kept.is_file() else {}
+    models = [name for name in options.models if name != "top_k"]
     with tempfile.TemporaryDirectory() as folder:
-        for size in options.sizes:
+        if "top_k" in options.models:
+            found["top_k"] = measure_catalogues(Path(folder))
+        for size in options.sizes if models else ():
             path = Path(folder) / "pairs.npz"
             save_npz(path, make_pairs(*SIZES[size]), compressed=False)
-            for name in options.models:
+            for name in models:
                 found.setdefault(name, {})[size] = taken = measure(name, path)
                 print(f"{size:4} {name:36} {taken}", flush=True)
     kept.write_text(json.dumps(found, indent=1) + "\n")

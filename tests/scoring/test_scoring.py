@@ -181,14 +181,20 @@ def test_minus_zero_ties_with_zero():
         assert result.ids.tolist() == [[0, 1, 2]] * 2
 
 
-@pytest.mark.parametrize("layout", ["fortran", "strided", "reversed", "read-only"])
-def test_arrays_of_any_layout(factors, layout):
+@pytest.mark.parametrize("layout", ["fortran", "strided", "reversed", "read-only", "in a file"])
+def test_arrays_of_any_layout(factors, layout, tmp_path):
     queries, items = factors
+
+    def stored(x):
+        np.save(path := tmp_path / f"{len(x)}.npy", x)
+        return np.load(path, mmap_mode="r")
+
     change = {
         "fortran": np.asfortranarray,
         "strided": lambda x: np.repeat(np.repeat(x, 2, 0), 3, 1)[::2, ::3],
         "reversed": lambda x: x[::-1, ::-1].copy()[::-1, ::-1],
         "read-only": lambda x: np.broadcast_to(x, x.shape),
+        "in a file": stored,
     }[layout]
     assert_ranked(top_k(change(queries), change(items), 7), brute_force(queries, items, 7))
     if layout in ("fortran", "strided"):

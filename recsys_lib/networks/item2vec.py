@@ -109,11 +109,12 @@ def _epoch(
     count = SHARED_NEGATIVES * len(batches)
     draws = torch.multinomial(noise, count, replacement=True, generator=generator).split(SHARED_NEGATIVES)
     total, pairs = torch.zeros((), device=device), 0
+    take = torch.index_select  # on a host four times faster than indexing
     for number, (rows, drawn) in enumerate(zip(batches, draws, strict=True)):
-        i, j = lines.item[rows], partner[rows]
+        i, j = take(lines.item, 0, rows), take(partner, 0, rows)
         looked = number % LOSS_EVERY == 0
         loss, dv, dc, dc_drawn = skip_gram_gradients(
-            vectors[i], contexts[j], contexts[drawn], NEGATIVES, with_loss=looked
+            take(vectors, 0, i), take(contexts, 0, j), take(contexts, 0, drawn), NEGATIVES, with_loss=looked
         )
         # An item can stand in several pairs of a batch: index_add_ adds up all its gradients, while
         # vectors[i] -= … would keep only one of them.

@@ -66,13 +66,17 @@ def test_every_kept_result_is_one_of_the_default_profile() -> None:
         assert (ROOT / "notebooks" / f"{path.stem}.ipynb").is_file()
 
 
-def test_the_tasks_of_a_full_run_take_the_place_of_the_default_ones() -> None:
-    kept = load_results("04_bert_fine_tuning", ROOT / "results" / "full")
+@pytest.mark.parametrize(
+    ("name", "of_default"),
+    [("04_bert_fine_tuning", {"search", "new_products"}), ("09_bandits", {"bandit_stationary", "coverage"})],
+)
+def test_the_tasks_of_a_full_run_take_the_place_of_the_default_ones(name: str, of_default: set[str]) -> None:
+    kept = load_results(name, ROOT / "results" / "full")
     assert kept["profile"] == "full"
-    rows = KEPT["results"]["04_bert_fine_tuning"]
+    rows = KEPT["results"][name]
     tasks = {row["task"] for row in kept["rows"]}
     assert [row for row in rows if row["task"] in tasks] == kept["rows"]
-    assert {"search", "new_products"} <= {row["task"] for row in rows} - tasks  # of the default run
+    assert of_default <= {row["task"] for row in rows} - tasks
 
 
 def test_links_of_the_hand_written_pages_lead_somewhere() -> None:

@@ -1,6 +1,7 @@
 """Files on disk: written whole or not at all, their checksums, tensors in files, and the project's folder."""
 
 import contextlib
+import csv
 import hashlib
 import json
 import os
@@ -67,6 +68,12 @@ def sha256(path: str | Path) -> str:
     """Return the SHA-256 checksum of a file, which may be larger than memory, as 64 hexadecimal digits."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def read_rows(path: str | Path) -> list[dict[str, str]]:
+    """Read a CSV file in UTF-8, with a header line, as it stands: a dictionary of texts per row."""
+    with open(path, encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
 
 
 def save_tensors(path: str | Path, tensors: Mapping[str, Any], stamp: Mapping[str, Any]) -> None:

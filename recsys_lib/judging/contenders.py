@@ -89,7 +89,7 @@ def describe(model: Recommender) -> str:
     for field in fields(model):
         value = getattr(model, field.name)
         plain = value == field.default and (value is None or field.name not in tuned)
-        if field.name in ("device", "seed", "progress") or plain:
+        if field.name in ("device", "seed") or plain:
             continue
         if field.name == "parts":
             value = f"[{', '.join(describe(part) for part in value)}]"

@@ -72,24 +72,22 @@ MODELS = {
     ),
     "ContentBased": Model("content", "ContentBased", cannot="partial_fit", extra="texts"),
     "EASE": Model("ease", "EASE", {"regularization": 1.0}, cannot="partial_fit"),
-    "ALS": Model("als", "ALS", {"factors": 4, "regularization": 0.1, "progress": False}),
+    "ALS": Model("als", "ALS", {"factors": 4, "regularization": 0.1}),
     "BPR": Model(
         "bpr",
         "BPR",
-        {"factors": 8, "learning_rate": 0.05, "epochs": 10, "progress": False},
+        {"factors": 8, "learning_rate": 0.05, "epochs": 10},
         cannot="fold_in partial_fit",
     ),
     # predicts ratings, and here everybody gives the same one
     "BiasedMF": Model(
         "biased_mf",
         "BiasedMF",
-        {"progress": False},
+        {},
         exempt=("answer",),
         cannot="fold_in partial_fit",
     ),
-    "TwoTower": Model(
-        "two_tower", "TwoTower", {"factors": 8, "epochs": 4, "progress": False}, cannot="partial_fit"
-    ),
+    "TwoTower": Model("two_tower", "TwoTower", {"factors": 8, "epochs": 4}, cannot="partial_fit"),
     "Hybrid": Model("hybrid", "Hybrid", {"parts": (ItemKNN(), Popularity())}, cannot="similar"),
     "BoostedRanker": Model(
         "ranker",

@@ -24,7 +24,7 @@ def settings_of(model: Any) -> dict[str, Any]:
     return {
         field.name: _plain(getattr(model, field.name))
         for field in fields(model)
-        if field.init and field.name not in ("device", "progress")
+        if field.init and field.name != "device"
     }
 
 

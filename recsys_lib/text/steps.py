@@ -96,8 +96,8 @@ def memory_advice(batch: Batch) -> Iterator[None]:
             raise
         shape = " × ".join(map(str, next(iter(batch.values())).shape))
         raise MemoryError(
-            f"the memory is full at a batch of {shape} (texts × tokens). Halve batch_size, shorten the texts "
-            "by max_tokens, train adapters only (add_adapters), or take a smaller model."
+            f"the memory is full at a batch of {shape} (texts × tokens). Halve batch_size, shorten "
+            "the texts, train adapters only (add_adapters), or take a smaller model."
         ) from error
 
 

@@ -1,6 +1,7 @@
 import datetime as dt
 from decimal import Decimal
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -356,9 +357,11 @@ def test_milliseconds_are_not_taken_for_seconds(write):
         load_interactions(path, user="user", item="item", time="when")
 
 
-def test_an_enormous_file_is_refused_before_it_is_read(write, tmp_path):
-    with pytest.raises(ValueError, match=r"mine\.csv has .* GiB, max_bytes allows"):
-        load(write(GOOD), max_bytes=50)
+def test_an_enormous_file_is_refused_before_it_is_read(write, tmp_path, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr("psutil.virtual_memory", lambda: SimpleNamespace(available=50))
+        with pytest.raises(ValueError, match=r"mine\.csv has \d+ bytes, and 50 of memory are free"):
+            load(write(GOOD))
     # A sparse file: 64 GiB to the eye, nothing on the disk.
     huge = tmp_path / "huge.csv"
     with huge.open("wb") as file:

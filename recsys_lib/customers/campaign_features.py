@@ -13,6 +13,7 @@ WINDOWS = (28, 84, 182)
 DEMOGRAPHICS = ("age", "income", "home_ownership", "marital_status", "household_size", "kids_count")
 # A household's own rate starts as if it had been sent this many campaigns at everybody's rate.
 PRIOR_CAMPAIGNS = 4.0
+_ON_PRODUCTS = ["lines", "spend", "coupon_lines", "coupon_saving"]  # summed over a campaign's products
 _DAY = pd.Timedelta(days=1)
 
 
@@ -66,7 +67,8 @@ class _Past:
         lines = _lines(journey.transactions, self.first_day)
         self.days = _days(lines)
         self.promoted = journey.coupons[["campaign_id", "coupon_upc", "product_id"]].drop_duplicates()
-        self.lines = lines[lines["product_id"].isin(self.promoted["product_id"])]
+        on_them = lines["product_id"].isin(self.promoted["product_id"])
+        self.lines = lines.loc[on_them, ["household_id", "product_id", "day", *_ON_PRODUCTS]]
         kinds = table["campaign_type"]
         self.sent = journey.campaigns.join(table["start_date"].rename("time"), on="campaign_id")
         self.redeemed = first_redemptions(journey).rename(columns={"redemption_date": "time"})
@@ -125,10 +127,8 @@ class _Past:
         lines = lines[lines["household_id"].isin(households) & lines["product_id"].isin(own["product_id"])]
         fits = lines[["household_id", "product_id"]].drop_duplicates().merge(own)
         recent = _before(lines, start, 84)
-        bought = lines.groupby("household_id").agg(
-            products=("product_id", "nunique"), lines=("lines", "sum"), spend=("spend", "sum"),
-            coupon_lines=("coupon_lines", "sum"), coupon_saving=("coupon_saving", "sum"),
-        )  # fmt: skip
+        bought = lines.groupby("household_id")[_ON_PRODUCTS].sum()
+        bought["products"] = fits.groupby("household_id")["product_id"].nunique()
         bought["usable"] = fits.groupby("household_id")["coupon_upc"].nunique()
         bought["recent"] = recent.groupby("household_id").size()
         bought = bought.reindex(households).fillna(0).astype(float)
@@ -197,7 +197,9 @@ def _lines(transactions: pd.DataFrame, first_day: pd.Timestamp) -> pd.DataFrame:
     for name, column in in_dollars.items():
         described[name] = np.rint(100 * lines[column]).astype(np.int64)
     described["coupon_lines"] = coupon
-    described["coupon_baskets"] = coupon & ~lines.assign(coupon=coupon).duplicated(["basket_id", "coupon"])
+    described["coupon_baskets"] = (
+        coupon & ~pd.DataFrame({"basket": lines["basket_id"], "coupon": coupon}).duplicated()
+    )
     described["matched_lines"] = lines["coupon_match_disc"] > 0
     for name in ("on_display", "in_mailer"):
         if name in lines:

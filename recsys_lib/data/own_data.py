@@ -166,19 +166,11 @@ def _values(column: pa.ChunkedArray, path: Path, name: str, decimal: str) -> pd.
     def refuse(bad: np.ndarray, expected: str) -> None:
         found = column[int(np.argmax(bad))].as_py()
         if isinstance(found, str) and decimal == "." and "finite number" in expected:
-            expected += _comma_hint(found)
+            hint = "; if that is a decimal comma, say decimal=','; if it stands between thousands, remove it"
+            expected += hint * ("," in found)
         _refuse(column, path, name, bad, expected)
 
     return pd.Series(read_values(numbers.to_pandas(), refuse))
-
-
-def _comma_hint(found: str) -> str:
-    thousands = re.fullmatch(r"\s*[-+]?\d{1,3}((?:,\d{3})+)(\.\d*)?\s*", found)
-    if thousands is None:
-        return "; if that is a decimal comma, say decimal=','" if found.count(",") == 1 else ""
-    if len(thousands[1]) > 4 or thousands[2]:
-        return "; if the commas stand between thousands, remove them"
-    return "; if the comma stands between thousands, remove it; if it is a decimal comma, say decimal=','"
 
 
 def _times(column: pa.ChunkedArray, path: Path, name: str) -> pd.Series:

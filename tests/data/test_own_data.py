@@ -160,10 +160,10 @@ COLUMNS = {
     ),
     "thousands or decimal": (
         'user,item,stars\na,x,1\nb,y,"1,234"\n',
-        "'1,234'; .*between thousands, remove it; if it is a decimal comma, say",
+        "'1,234'; .*if that is a decimal comma, say decimal=','; if it stands between thousands, remove",
     ),
-    "thousands": ('user,item,stars\na,x,1\nb,y,"1,234,567"\n', "'1,234,567'; .*thousands, remove them$"),
-    "thousands and a point": ('user,item,stars\na,x,1\nb,y,"1,234.5"\n', "thousands, remove them$"),
+    "thousands": ('user,item,stars\na,x,1\nb,y,"1,234,567"\n', "'1,234,567'; .*thousands, remove it$"),
+    "thousands and a point": ('user,item,stars\na,x,1\nb,y,"1,234.5"\n', "thousands, remove it$"),
     "header again": ("user,item\na,x\nb,y\nuser,item\nc,z\n", "data row 3: 'user'; .*repeats the header"),
     "header again, numbers": ("user,item\n1,2\n user ,item\n2,2\n", "data row 2: .*repeats the header"),
     "a rule": ("user,item\n----,----\na,x\nb,y\n", "data row 1: '----'; .*a line that was drawn"),

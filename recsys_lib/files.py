@@ -10,6 +10,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -124,6 +125,16 @@ def tensors_sha256(tensors: Mapping[str, Any], text: str = "") -> str:
         digest.update(f"{len(name)} {name} {array.dtype} {array.shape};".encode())
         digest.update(array)
     return digest.hexdigest()
+
+
+def package_folder(package: str, folder: str, otherwise: str) -> Path:
+    """Return a folder of an installed package, without importing it, or raise a FileNotFoundError."""
+    spec = find_spec(package.replace("-", "_"))
+    if spec is None or not spec.submodule_search_locations:
+        raise FileNotFoundError(
+            f"{package} is not installed. Run: pip install {package} (`make` does it), or {otherwise}."
+        )
+    return Path(spec.submodule_search_locations[0]) / folder
 
 
 def project_root() -> Path:

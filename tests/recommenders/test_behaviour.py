@@ -782,12 +782,6 @@ def test_features_may_be_a_tensor_and_must_fit_32_bits():
         model.fit(random_train(), item_features=features * 1e300)
 
 
-def test_an_older_model_is_named(tmp_path):
-    (tmp_path / "model.json").write_text("{}")
-    with pytest.raises(FileNotFoundError, match=r"only model\.json, of an earlier version"):
-        Popularity.load(tmp_path)
-
-
 @pytest.mark.parametrize(
     ("name", "settings", "message"),
     [

@@ -19,10 +19,7 @@ NAME = re.compile(
 # Cells that papermill adds to what it executes; they have no place in a stored notebook.
 ADDED_TAGS = {"injected-parameters", "papermill-error-cell-tag"}
 # What JupyterLab folds away, by tag: who scrolls past an exercise shall not read its answer.
-FOLDED = {
-    "solution": {"source_hidden": True, "outputs_hidden": True},
-    "check": {"source_hidden": True},
-}
+FOLDED = {"solution": {"source_hidden": True, "outputs_hidden": True}, "check": {"source_hidden": True}}
 KERNEL_METADATA = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
 
 

@@ -14,12 +14,7 @@ BLOCK_ENTRIES = 1 << 20
 
 
 def ranking_metrics(
-    ids: Any,
-    relevant: Any,
-    k: int = 10,
-    *,
-    per_user: bool = False,
-    map_denominator: str = "relevant",
+    ids: Any, relevant: Any, k: int = 10, *, per_user: bool = False, map_denominator: str = "relevant"
 ) -> dict[str, Any]:
     """Judge every user's top-k list against the items relevant to that user.
 

@@ -115,10 +115,7 @@ class ALS(Recommender):
         )
         users, items = (
             torch.cat([known, known.new_zeros((total - len(known), self.factors))])
-            for known, total in (
-                (self.user_factors_, merged.n_users),
-                (self.item_factors_, merged.n_items),
-            )
+            for known, total in ((self.user_factors_, merged.n_users), (self.item_factors_, merged.n_items))
         )
         user_rows = merged.user_positions(new.users)[np.diff(new.matrix.indptr) > 0]
         item_rows = merged.item_positions(new.items)[np.unique(new.matrix.indices)]

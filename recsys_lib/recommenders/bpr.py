@@ -96,10 +96,7 @@ class BPR(Recommender):
 
     def __post_init__(self) -> None:
         check_count(
-            factors=self.factors,
-            epochs=self.epochs,
-            candidates=self.candidates,
-            batch_size=self.batch_size,
+            factors=self.factors, epochs=self.epochs, candidates=self.candidates, batch_size=self.batch_size
         )
         check_positive(learning_rate=self.learning_rate)
         check_not_negative(regularization=self.regularization)

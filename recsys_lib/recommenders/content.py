@@ -91,10 +91,7 @@ class ContentBased(Recommender):
 
     def _similar(self, items: np.ndarray, k: int, themselves: csr_array) -> TopK:
         return top_k_blocks(
-            lambda rows: self._products(self.features_[items[rows]]),
-            *themselves.shape,
-            k,
-            exclude=themselves,
+            lambda rows: self._products(self.features_[items[rows]]), *themselves.shape, k, exclude=themselves
         )
 
     def _explain(self, users: np.ndarray, item: int) -> dict[str, Any]:

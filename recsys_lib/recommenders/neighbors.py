@@ -23,12 +23,7 @@ from recsys_lib.recommenders.shared.base import Recommender
 from recsys_lib.recommenders.shared.checks import check_pairs
 from recsys_lib.recommenders.shared.products import sparse_product, squared_lengths, transposed_product
 from recsys_lib.recommenders.shared.weighting import check_weighting, weigh
-from recsys_lib.recommenders.similarity import (
-    all_similar,
-    check_neighborhood,
-    nearest,
-    similarity_vectors,
-)
+from recsys_lib.recommenders.similarity import all_similar, check_neighborhood, nearest, similarity_vectors
 from recsys_lib.scoring import TopK, top_k_blocks
 
 _NONE = csr_array((0, 0), dtype=np.float32)  # instead of neighbours, where all of them count

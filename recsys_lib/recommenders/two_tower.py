@@ -99,10 +99,7 @@ class TwoTower(Recommender):
 
     def __post_init__(self) -> None:
         check_count(
-            factors=self.factors,
-            epochs=self.epochs,
-            batch_users=self.batch_users,
-            positives=self.positives,
+            factors=self.factors, epochs=self.epochs, batch_users=self.batch_users, positives=self.positives
         )
         check_positive(learning_rate=self.learning_rate)
         check_not_negative(weight_decay=self.weight_decay)

@@ -40,11 +40,7 @@ def bundled_folder() -> Path:
 
 
 def load_text_model(
-    name: str | Path | None = None,
-    *,
-    masked: bool = False,
-    device: str | torch.device = "cpu",
-    seed: int = 0,
+    name: str | Path | None = None, *, masked: bool = False, device: str | torch.device = "cpu", seed: int = 0
 ) -> TextModel:
     """Load a BERT with its tokenizer.
 

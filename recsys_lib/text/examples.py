@@ -68,11 +68,7 @@ def purchase_pairs(
 
 
 def related_purchases(
-    events: pd.DataFrame,
-    pairs: pd.DataFrame,
-    as_of: object,
-    names: Sequence[str],
-    vectors: np.ndarray,
+    events: pd.DataFrame, pairs: pd.DataFrame, as_of: object, names: Sequence[str], vectors: np.ndarray
 ) -> list[str]:
     """Describe a household by those of its purchases that have most to do with a product.
 

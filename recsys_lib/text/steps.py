@@ -14,11 +14,7 @@ CLIP = 1.0  # longest gradient; longer ones are shortened to it
 
 
 def train_step(
-    model: nn.Module,
-    batch: Batch,
-    optimizer: torch.optim.Optimizer,
-    scaler: torch.amp.GradScaler,
-    where: str,
+    model: nn.Module, batch: Batch, optimizer: torch.optim.Optimizer, scaler: torch.amp.GradScaler, where: str
 ) -> float:
     """Train on one batch and return its loss; raise before any weight changes if it is not finite."""
     device = next(model.parameters()).device

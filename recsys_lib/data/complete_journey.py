@@ -34,13 +34,8 @@ class CompleteJourney(NamedTuple):
     coupon_redemptions: pd.DataFrame
 
 
-def load_complete_journey(folder: str | Path | None = None) -> CompleteJourney:
+def load_complete_journey() -> CompleteJourney:
     """Load every table but promotions, each checked against its schema.
-
-    Parameters
-    ----------
-    folder : str or Path, optional
-        A folder with the package's Parquet files. Without it: the installed package's own.
 
     Returns
     -------
@@ -54,7 +49,7 @@ def load_complete_journey(folder: str | Path | None = None) -> CompleteJourney:
     ValueError
         If a table does not keep to its schema.
     """
-    return CompleteJourney(*(load_table(name, folder=folder) for name in CompleteJourney._fields))
+    return CompleteJourney(*(load_table(name) for name in CompleteJourney._fields))
 
 
 def load_table(name: str, columns: list[str] | None = None, folder: str | Path | None = None) -> pd.DataFrame:
@@ -67,7 +62,7 @@ def load_table(name: str, columns: list[str] | None = None, folder: str | Path |
     columns : list of str, optional
         Columns to read; the others are not touched on disk.
     folder : str or Path, optional
-        As in `load_complete_journey`.
+        A folder with the package's Parquet files. Without it: the installed package's own.
 
     Raises
     ------

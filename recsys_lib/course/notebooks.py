@@ -13,9 +13,8 @@ from nbformat import NotebookNode
 
 from recsys_lib.files import atomic_path
 
-NAME = re.compile(
-    r"\d{2}_[a-z0-9_]+\.ipynb"
-)  # `Untitled.ipynb` and `01_preprocessing-Copy1.ipynb` are a reader's own
+# `Untitled.ipynb` and `01_preprocessing-Copy1.ipynb` are a reader's own.
+NAME = re.compile(r"\d{2}_[a-z0-9_]+\.ipynb")
 # Cells that papermill adds to what it executes; they have no place in a stored notebook.
 ADDED_TAGS = {"injected-parameters", "papermill-error-cell-tag"}
 # What JupyterLab folds away, by tag: who scrolls past an exercise shall not read its answer.

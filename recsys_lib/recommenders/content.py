@@ -95,19 +95,26 @@ class ContentBased(Recommender):
         )
 
     def _explain(self, users: np.ndarray, item: int) -> dict[str, Any]:
-        own = normalize(self.weights_[users], norm="l1")
+        own = shares(self.weights_[users])
         alike = _dense(self.features_[own.indices] @ self.features_[[item]].T)[:, 0]
         return {"item": own.indices, "contribution": own.data * alike}
 
     def _profiles(self, weights: csr_array) -> Features:
         """Profiles of users, shape (n, n_features)."""
-        return normalize(weights, norm="l1") @ self.features_
+        return shares(weights) @ self.features_
 
     def _products(self, rows: Features) -> Array:
         """Inner products of some feature vectors with those of all items, shape (n, n_items)."""
         if issparse(self.features_):
             return transposed_product(self._place(_dense(rows)), self.features_)
         return self._place(rows) @ self._place(self.features_).T
+
+
+def shares(weights: csr_array) -> csr_array:
+    """Divide rows by their sums; rows without weight stay empty, and there may be no row at all."""
+    sums = np.asarray(weights.sum(axis=1)).ravel()
+    per_row = np.repeat(np.where(sums > 0, sums, 1), np.diff(weights.indptr))
+    return csr_array((weights.data / per_row, weights.indices, weights.indptr), shape=weights.shape)
 
 
 def _described(texts: list[str]) -> csr_array:

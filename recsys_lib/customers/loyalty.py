@@ -14,6 +14,7 @@ from recsys_lib.data.interactions import check_columns
 Date = str | pd.Timestamp
 
 SEGMENTS = ("core", "big shops", "top-ups", "middle", "occasional", "away")
+LOOKBACK, RECENT = 91, 28  # days; the first is 13 whole weeks
 _DAY = np.timedelta64(1, "D")
 
 
@@ -69,13 +70,13 @@ def rfm_table(visits: pd.DataFrame, start: Date, end: Date) -> pd.DataFrame:
     return table.assign(recency=(end - table["recency"]).dt.days)
 
 
-def rfm_segments(table: pd.DataFrame, away_days: int = 28) -> pd.Series:
+def rfm_segments(table: pd.DataFrame) -> pd.Series:
     """Name the kind of customer each household is.
 
     The first rule that fits counts; "often" and "much" mean the table's top third, "seldom" and "little" its
     bottom third:
 
-    1. away: no visit in the last `away_days` days
+    1. away: no visit in the last 28 days
     2. core: comes often and spends much
     3. big shops: spends much
     4. top-ups: comes often
@@ -86,20 +87,16 @@ def rfm_segments(table: pd.DataFrame, away_days: int = 28) -> pd.Series:
     ----------
     table : pandas.DataFrame
         From `rfm_table`.
-    away_days : int
-        At least 1.
 
     Returns
     -------
     pandas.Series of category
         With the index of `table`; the categories are `SEGMENTS`.
     """
-    if away_days < 1:
-        raise ValueError(f"away_days must be at least 1, got {away_days}")
     seldom, often = table["frequency"].quantile([1 / 3, 2 / 3])
     little, much = table["monetary"].quantile([1 / 3, 2 / 3])
     rules = {
-        "away": table["recency"] > away_days,
+        "away": table["recency"] > RECENT,
         "core": (table["frequency"] > often) & (table["monetary"] > much),
         "big shops": table["monetary"] > much,
         "top-ups": table["frequency"] > often,
@@ -177,10 +174,8 @@ def churned(visits: pd.DataFrame, as_of: Date, days: int | pd.Series = 28) -> pd
     return (~(waited < windows)).rename("churned")
 
 
-def churn_features(
-    visits: pd.DataFrame, as_of: Date, *, lookback: int = 91, recent: int = 28
-) -> pd.DataFrame:
-    """Describe each household by its visits in the days before a date, and by nothing else.
+def churn_features(visits: pd.DataFrame, as_of: Date) -> pd.DataFrame:
+    """Describe each household by its visits in the 91 days before a date, and by nothing else.
 
     The look-back is as long at every date: "visits so far" would mean ten months in November and three in
     April, and what a model learnt from one would not hold for the other.
@@ -188,28 +183,20 @@ def churn_features(
     Parameters
     ----------
     as_of : str or pandas.Timestamp
-        Visits from this day on are not looked at.
-    lookback : int
-        Days to look back, at least 7.
-    recent : int
-        Days that count as recent, less than `lookback`.
+        Visits from this day on are not looked at. Recent are those of the last 28 days.
 
     Returns
     -------
     pandas.DataFrame
         Without households that did not come in the look-back: `days_since_last`; `visits`, `recent_visits`;
         `weeks_active` (share of the whole weeks, counted back from `as_of`); `usual_gap` (median) and
-        `longest_gap` between visits (days; `lookback` if there was only one); `relative_gap` (days since last
+        `longest_gap` between visits (days; 91 if there was only one); `relative_gap` (days since last
         ÷ usual gap); `spend`, `recent_spend`, `spend_per_visit` (US dollars); `visit_trend`, `spend_trend`
         (recent per day ÷ look-back per day; 1: as always); `discount_share` (discount over the price before
         it).
     """
     as_of = _day(as_of, "as_of")
-    if not 1 <= recent < lookback or lookback < 7:
-        raise ValueError(
-            f"1 ≤ recent < lookback and 7 ≤ lookback do not hold: got recent {recent}, lookback {lookback}"
-        )
-    start = as_of - lookback * _DAY
+    start = as_of - LOOKBACK * _DAY
     if visits.empty or start < visits["day"].min():
         raise ValueError(f"the look-back begins on {start:%Y-%m-%d}; {_range_of(visits)}")
     past = visits[(visits["day"] >= start) & (visits["day"] < as_of)].sort_values(["household_id", "day"])
@@ -217,9 +204,9 @@ def churn_features(
     past = past.assign(
         ago=ago,
         gap=-ago.groupby(past["household_id"]).diff(),
-        week=((ago - 1) // 7).where(ago <= lookback // 7 * 7),
-        recent_visits=ago <= recent,
-        recent_spend=past["spend"].where(ago <= recent, 0.0),
+        week=((ago - 1) // 7).where(ago <= LOOKBACK),
+        recent_visits=ago <= RECENT,
+        recent_spend=past["spend"].where(ago <= RECENT, 0.0),
     )
     table = past.groupby("household_id").agg(
         days_since_last=("ago", "min"),
@@ -232,12 +219,12 @@ def churn_features(
         recent_spend=("recent_spend", "sum"),
         discount=("discount", "sum"),
     )
-    table["weeks_active"] /= lookback // 7
-    table = table.fillna({"usual_gap": lookback, "longest_gap": lookback})
+    table["weeks_active"] /= LOOKBACK // 7
+    table = table.fillna({"usual_gap": LOOKBACK, "longest_gap": LOOKBACK})
     table["relative_gap"] = table["days_since_last"] / table["usual_gap"]
     table["spend_per_visit"] = table["spend"] / table["visits"]
-    table["visit_trend"] = (table["recent_visits"] / recent) / (table["visits"] / lookback)
-    table["spend_trend"] = (table["recent_spend"] / recent) / (table["spend"] / lookback)
+    table["visit_trend"] = (table["recent_visits"] / RECENT) / (table["visits"] / LOOKBACK)
+    table["spend_trend"] = (table["recent_spend"] / RECENT) / (table["spend"] / LOOKBACK)
     discount = table.pop("discount")
     return table.assign(discount_share=discount / (table["spend"] + discount))
 

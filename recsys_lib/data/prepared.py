@@ -1,7 +1,5 @@
 """Tables that notebook 01 prepares and the others load; whichever runs first builds them."""
 
-from pathlib import Path
-
 import pandas as pd
 
 from recsys_lib.data.cache import cached_table
@@ -14,33 +12,24 @@ from recsys_lib.files import sha256
 _VERSION = 1
 
 
-def prepared_lines(data_dir: str | Path | None = None) -> pd.DataFrame:
+def prepared_lines() -> pd.DataFrame:
     """Return the cleaned purchase lines, each with its promotion flags.
-
-    Parameters
-    ----------
-    data_dir : str or Path, optional
-        Where `processed/` lies, as in `data_folder`.
 
     Returns
     -------
     pandas.DataFrame
         1,439,976 rows in file order: the columns of transactions, `on_display` and `in_mailer`.
     """
-    return cached_table("lines", _build_lines, _version("transactions", "products", "promotions"), data_dir)
+    return cached_table("lines", _build_lines, _version("transactions", "products", "promotions"))
 
 
-def prepared_households(
-    as_of: str | pd.Timestamp = "2017-12-01", data_dir: str | Path | None = None
-) -> pd.DataFrame:
+def prepared_households(as_of: str | pd.Timestamp = "2017-12-01") -> pd.DataFrame:
     """Return the joined view of every household as of a date (see `household_view`).
 
     Parameters
     ----------
     as_of : str or pandas.Timestamp
         By default the cut of `complete_journey_december`.
-    data_dir : str or Path, optional
-        Where `processed/` lies, as in `data_folder`.
 
     Returns
     -------
@@ -50,14 +39,14 @@ def prepared_households(
     day = pd.Timestamp(as_of).isoformat()
 
     def build() -> pd.DataFrame:
-        lines = prepared_lines(data_dir)
+        lines = prepared_lines()
         others = {name: load_table(name) for name in CompleteJourney._fields if name != "transactions"}
         flags = lines[["on_display", "in_mailer"]]
         return household_view(CompleteJourney(lines, **others), as_of, flags).reset_index()
 
     tables = ("transactions", "products", "promotions", "demographics", "campaigns", "coupon_redemptions")
     name = f"households_{day.replace(':', '-')}"
-    return cached_table(name, build, _version(*tables) | {"as_of": day}, data_dir).set_index("household_id")
+    return cached_table(name, build, _version(*tables) | {"as_of": day}).set_index("household_id")
 
 
 def _build_lines() -> pd.DataFrame:

@@ -1,7 +1,5 @@
 """The two fixed evaluation protocols: every result of the course is measured on one of them."""
 
-from pathlib import Path
-
 import numpy as np
 import pandas as pd
 
@@ -14,7 +12,7 @@ from recsys_lib.data.splits import split_by_time, split_stratified, to_matrices
 MIN_HOUSEHOLDS_PER_ITEM = 10
 
 
-def complete_journey_december(*, validation: bool = False, folder: str | Path | None = None) -> Split:
+def complete_journey_december(*, validation: bool = False) -> Split:
     """Train on eleven months of purchases, test on December 2017.
 
     Purchase lines as `clean_transactions` leaves them; items bought by at least 10 households in train;
@@ -25,8 +23,6 @@ def complete_journey_december(*, validation: bool = False, folder: str | Path | 
     validation : bool
         If true, the same one month earlier: train before 2017-11-01, November as target. Every choice is
         made here; December is looked at once, at the end.
-    folder : str or Path, optional
-        As in `load_complete_journey`.
 
     Returns
     -------
@@ -40,8 +36,8 @@ def complete_journey_december(*, validation: bool = False, folder: str | Path | 
     shops' clocks.
     """
     columns = ["household_id", "product_id", "quantity", "sales_value", "transaction_timestamp"]
-    transactions = load_table("transactions", columns, folder)
-    products = load_table("products", ["product_id", "department"], folder)
+    transactions = load_table("transactions", columns)
+    products = load_table("products", ["product_id", "department"])
     lines = clean_transactions(transactions, products).frame
     time = "transaction_timestamp"
     if validation:
@@ -52,13 +48,11 @@ def complete_journey_december(*, validation: bool = False, folder: str | Path | 
     )
 
 
-def movielens_100k_stratified(path: str | Path | None = None, *, validation: bool = False) -> Split:
+def movielens_100k_stratified(*, validation: bool = False) -> Split:
     """Split MovieLens 100K as the best-known public comparison of recommenders does: 75 % per item.
 
     Parameters
     ----------
-    path : str or Path, optional
-        As in `load_movielens_100k`.
     validation : bool
         If true, train's rows are split once more in the same way, and test is left out: hyper-parameters
         are chosen here.
@@ -73,7 +67,7 @@ def movielens_100k_stratified(path: str | Path | None = None, *, validation: boo
     The split repeats the one of the repository `recommenders-team/recommenders`, in
     `examples/06_benchmarks/movielens.ipynb`.
     """
-    ratings = load_movielens_100k(path).ratings
+    ratings = load_movielens_100k().ratings
     # The published split draws from NumPy's legacy generator, seeded with 42.
     parts = split_stratified(ratings, "item", 0.75, np.random.RandomState(42))
     if validation:

@@ -1,6 +1,5 @@
 """Three ways to hold data out, and how to turn two tables into matrices over the same ids."""
 
-import re
 import warnings
 from functools import partial
 from typing import NamedTuple
@@ -9,7 +8,6 @@ import numpy as np
 import pandas as pd
 
 from recsys_lib.data.interactions import Interactions, Split, check_columns, check_rows
-from recsys_lib.data.schemas import first_line
 from recsys_lib.data.times import as_datetimes
 
 Seed = int | np.random.Generator
@@ -130,13 +128,8 @@ def to_matrices(
     if min_users_per_item > 1:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # the same rows are counted below
-            every = Interactions.from_frame(
-                parts.train,
-                user,
-                item,
-                value,
-                time if value else None,  # returns need their times
-            )
+            # Without values there are no returns, which need their times.
+            every = Interactions.from_frame(parts.train, user, item, value, time if value else None)
         # Pairs and not rows: an item bought twice by one household still has one user.
         frequent = np.bincount(every.matrix.indices, minlength=every.n_items) >= min_users_per_item
         active = np.diff(every.matrix[:, frequent].indptr) > 0
@@ -147,20 +140,8 @@ def to_matrices(
 
 
 def _moment(cut: str | pd.Timestamp) -> pd.Timestamp:
-    # pandas reads 01.02.2017 as the second of January, and a number as nanoseconds.
-    if isinstance(cut, str) and not re.match(r"\d{4}-\d{2}-\d{2}", cut):
-        raise ValueError(f"cut must be a time as 2017-12-31 or 2017-12-31T18:30:00, got {cut!r}")
-    if isinstance(cut, bool | int | float | np.number):
-        cut = as_datetimes(pd.Series([cut], name="cut"), partial(check_rows, pd.Series([cut], name="cut")))[0]
-    try:
-        moment = pd.Timestamp(cut)
-    except (ValueError, TypeError) as error:
-        raise ValueError(
-            f"cut must be a time as 2017-12-31 or 2017-12-31T18:30:00, got {cut!r}: {first_line(error)}"
-        ) from error
-    if moment is pd.NaT:
-        raise ValueError(f"cut must be a time, got {cut!r}")
-    return moment if moment.tz is None else moment.tz_convert("UTC").tz_localize(None)
+    column = pd.Series([cut], name="cut")
+    return as_datetimes(column, partial(check_rows, column))[0]
 
 
 def _parts(frame: pd.DataFrame, is_test: np.ndarray) -> Parts:

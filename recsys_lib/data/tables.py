@@ -10,6 +10,7 @@ from operator import itemgetter
 from pathlib import Path
 from typing import TextIO
 
+import psutil
 import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet as pq
@@ -17,7 +18,6 @@ import pyarrow.parquet as pq
 from recsys_lib.data.schemas import first_line
 
 _SNIFFED_BYTES = 1_000_000
-_GIBIBYTE = 1024**3
 _ROWS = 100_000  # of a file with quotes, turned into columns at a time
 
 # How files begin that are often taken for CSV.
@@ -47,11 +47,11 @@ def file_path(path: object) -> Path:
     return found
 
 
-def read_columns(path: Path, names: list[str], delimiter: str | None, max_bytes: int) -> pa.Table:
+def read_columns(path: Path, names: list[str], delimiter: str | None) -> pa.Table:
     """Read two or more columns of a file that is there; those of a CSV file as text.
 
     The delimiter of a CSV file is by default a tab for `.tsv` and `.tab`, else a comma. Files larger than
-    `max_bytes` are refused.
+    the memory that is free are refused.
     """
     size = path.stat().st_size
     with path.open("rb") as file:
@@ -61,10 +61,10 @@ def read_columns(path: Path, names: list[str], delimiter: str | None, max_bytes:
     is_parquet = head.startswith(b"PAR1")
     if not is_parquet:
         _check_is_text(path, head)
-    if size > max_bytes:
+    if size > (free := psutil.virtual_memory().available):
         raise ValueError(
-            f"{path} has {size / _GIBIBYTE:.1f} GiB, max_bytes allows {max_bytes / _GIBIBYTE:.1f} GiB; "
-            "expected a file that fits into memory: keep the needed columns only, or raise max_bytes"
+            f"{path} has {size:,} bytes, and {free:,} of memory are free; expected a file that fits into "
+            "memory: keep the needed columns only"
         )
     if is_parquet:
         return _read_parquet(path, names)
@@ -213,11 +213,7 @@ def _check_lines(lines: list[str], last: int, width: int, places: list[int], del
 def _check_columns(path: Path, names: list[str], found: list[str], delimiter: str | None) -> None:
     for name in names:
         if name not in found:
-            other = (
-                [sign for sign in ";|\t," if sign in found[0] and sign != delimiter]
-                if len(found) == 1
-                else []
-            )
+            other = [sign for sign in ";|\t," if len(found) == 1 and sign in found[0] and sign != delimiter]
             hint = f"; is the delimiter {other[0]!r} and not {delimiter!r}?" if other and delimiter else ""
             if delimiter and found and found[0].lower().startswith("sep="):
                 hint = "; its first line is Excel's sep= and no header: remove that line"

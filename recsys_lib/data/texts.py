@@ -6,18 +6,37 @@ from functools import cache
 
 import pandas as pd
 
-from recsys_lib.data.abbreviations import PATTERNS, UNITS, words
 from recsys_lib.data.interactions import check_columns
+from recsys_lib.files import project_root, read_rows
 
 FIELDS = ("product_type", "product_category", "department", "brand", "package_size")
 BRANDS = {"Private": "store brand", "National": "national brand"}
 PLURALS = {"foot": "feet", "inch": "inches", "square foot": "square feet", "dozen": "dozen", "count": "count"}
+# Without the S of a plural: `spell_size` takes that off before it looks here.
+UNITS = {
+    "OZ": "ounce", "LB": "pound", "FL OZ": "fluid ounce", "GM": "gram", "G": "gram",
+    "ML": "milliliter", "L": "liter", "LTR": "liter", "PT": "pint", "QT": "quart",
+    "GA": "gallon", "GAL": "gallon",
+    "IN": "inch", "FT": "foot", "SQ FT": "square foot",
+    "CT": "count", "PK": "pack", "PC": "piece", "DZ": "dozen", "DOZ": "dozen", "STEM": "stem", "ROLL": "roll",
+    "LOAD": "load", "LD": "load", "KIT": "kit", "CUP": "cup",
+}  # fmt: skip
 NOTHING_KNOWN = "unknown product"
 NOTHING_BOUGHT = "no purchases yet"
 
-_PATTERNS = tuple((re.compile(pattern), text) for pattern, text in PATTERNS)
 _WORD = re.compile(r"[A-Z0-9%][A-Z0-9'.%]*")
 _SIZE = re.compile(r"([\d./ ]*\d)\s*([A-Z][A-Z ]*?)S?\.?$")
+
+
+@cache
+def plain_words(kind: str = "abbreviations") -> dict[str, str]:
+    """Return what the shop's abbreviations stand for, read off its own product table; "" leaves them out.
+
+    The kind is "abbreviations", of one word each, or "name_patterns": regular expressions over a whole name,
+    in the order in which they apply before its words are looked up. The table cuts names off after 30
+    characters. Only what is abbreviated, cut off or misspelt stands here: a language model knows synonyms.
+    """
+    return {row["shop"]: row["plain"] for row in read_rows(project_root() / "data" / f"{kind}.csv")}
 
 
 @cache
@@ -42,8 +61,8 @@ def spell_out(name: str) -> str:
     'frozen breaded stick, portions'
     """
     text = name.upper()
-    for pattern, plain in _PATTERNS:
-        text = pattern.sub(plain, text)
+    for pattern, plain in plain_words("name_patterns").items():
+        text = re.sub(pattern, plain, text)
     text = _WORD.sub(_plain_word, text)
     text = text.replace("&", " and ").lower()
     # Whatever else the shop separates with is a pause; a lone dash is one too, a hyphen is not.
@@ -93,7 +112,7 @@ def product_texts(products: pd.DataFrame, fields: Sequence[str] = FIELDS) -> lis
 
 def _plain_word(match: re.Match) -> str:
     word = match.group().rstrip(".")
-    return words().get(word, word)
+    return plain_words().get(word, word)
 
 
 def _plain_size(size: str) -> str:

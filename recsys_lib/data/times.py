@@ -1,6 +1,7 @@
 """Times that can be believed: dates as they are, seconds since 1970, and a word about whatever else it is."""
 
 import re
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -8,6 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from recsys_lib.data.values import Refuse, plain_column
+from recsys_lib.files import read_rows
 
 EXPECTED = "expected a time as 2017-12-31, 2017-12-31T18:30:00 or seconds since 1970"
 
@@ -22,20 +24,7 @@ _DATES = ("date", "datetime", "datetime64")
 # What numbers that are no seconds may be: lowest, highest, what they look like, and how to convert them, by
 # a format of digits or else by a line of pandas. Units lie between 1990 and 2029 (nanoseconds from August
 # 1990 on, where .NET's ticks of today are past): ticks and other counts must not be taken for them.
-_GUESSES = (
-    (1900, 2100, "years", "%Y"),
-    (30_000, 80_000, "days since 1900 (Excel)", "pd.to_datetime({}, unit='D', origin='1899-12-30')"),
-    (0, 30_000, "numbers of days or weeks", "pd.Timestamp('2017-01-01') + pd.to_timedelta({}, unit='D')"),
-    (190_001, 210_012, "YYYYMM", "%Y%m"),
-    (19_000_101, 21_001_231, "YYYYMMDD", "%Y%m%d"),
-    (1_900_010_100, 2_100_123_123, "YYYYMMDDhh", "%Y%m%d%H"),
-    (1_900_000_000, 9_912_312_359, "YYMMDDhhmm", "%y%m%d%H%M"),
-    (190_001_010_000, 210_012_312_359, "YYYYMMDDhhmm", "%Y%m%d%H%M"),
-    (19_000_101_000_000, 21_001_231_235_959, "YYYYMMDDhhmmss", "%Y%m%d%H%M%S"),
-    (6.3e11, 1.9e12, "milliseconds", "pd.to_datetime({}, unit='ms')"),
-    (6.3e14, 1.9e15, "microseconds", "pd.to_datetime({}, unit='us')"),
-    (6.5e17, 1.9e18, "nanoseconds", "pd.to_datetime({}, unit='ns')"),
-)
+_GUESSES = read_rows(Path(__file__).with_name("time_guesses.csv"))
 _SHAPES = (
     (_DAY + r" .*[ap]m\s*", "convert it: pd.to_datetime({}, format='%Y-%m-%d %I:%M:%S %p')"),
     (_DAY + f"(?:{_CLOCK}(?:{_ZONE})?)?" + r"\s*", "there is no such day, hour or zone"),
@@ -128,8 +117,9 @@ def _seconds(numbers: pd.Series, refuse: Refuse) -> pd.Series:
 
 def _guess(found: float, column: str) -> tuple[str, str]:
     """Return what a number looks like that is no second, and the line that converts its column."""
-    for low, high, looks, way in _GUESSES:
-        if not low <= found <= high:
+    for row in _GUESSES:
+        looks, way = row["looks"], row["way"]
+        if not float(row["low"]) <= found <= float(row["high"]):
             continue
         if not way.startswith("%"):
             return looks, way.format(column)

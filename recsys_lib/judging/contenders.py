@@ -1,7 +1,9 @@
 """Who competes on which benchmark: every model with the settings chosen for it on validation."""
 
+import tomllib
 from collections.abc import Mapping
 from dataclasses import fields
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -33,40 +35,8 @@ from recsys_lib.recommenders import (
 # Their figures may differ a little between machines: notebooks mark them ≈.
 STOCHASTIC = frozenset({"ALS", "BPR", "TwoTower", "BiasedMF", "Hybrid", "BoostedRanker"})
 
-# What was tried on validation, by benchmark and model; `make tune` tries it again. `judging.tune` says how
-# the settings below were chosen from it, and a test holds that they were.
-GRIDS = {
-    "movielens": {
-        "UserKNN": {"neighbors": (25, 50, 100, 200, 400)},
-        "ALS": {"regularization": (3.0, 10.0, 30.0, 100.0), "alpha": (1.0, 3.0, 10.0)},
-        "EASE": {"regularization": (50.0, 100.0, 200.0, 300.0, 500.0, 1_000.0, 2_000.0)},
-        "SessionEASE": {
-            "regularization": (100.0, 200.0, 400.0),
-            "share": (0.5, 0.75, 0.9),
-            "scale": (300.0, 1_000.0, 3_000.0),
-        },
-    },
-    "complete_journey": {
-        "PersonalFrequency": {"half_life": (15.0, 30.0, 60.0, 90.0, 120.0, 240.0)},
-        "Popularity, 45 days": {"window": (14.0, 30.0, 45.0, 60.0, 90.0)},
-        "TIFU-KNN": {
-            "neighbors": (10, 30, 100, 300),
-            "group_decay": (0.94, 0.96, 0.98),
-            "own": (0.3, 0.5, 0.7),
-        },
-        "UserKNN": {"half_life": (20.0, 30.0, 60.0, 120.0, 240.0)},
-        "ALS": {"regularization": (3.0, 10.0, 30.0), "half_life": (30.0, 45.0, 60.0, 120.0)},
-        "EASE": {
-            "regularization": (3.0, 10.0, 30.0, 100.0, 300.0, 1_000.0),
-            "half_life": (60.0, 90.0, 120.0, 240.0, 480.0, 960.0),
-        },
-        "TrendEASE": {
-            "regularization": (100.0, 300.0, 1_000.0),
-            "days": (30.0, 45.0, 60.0),
-            "power": (0.25, 0.5, 1.0),
-        },
-    },
-}
+# What was tried on validation, by benchmark and model: name of a setting → its values.
+GRIDS = tomllib.loads(Path(__file__).with_name("grids.toml").read_text("utf-8"))
 REPEATS = ("PersonalFrequency", "TIFU-KNN")  # tuned for all products; only for new ones:
 DISCOVERIES = ("Popularity, 45 days", "EASE", "TrendEASE")
 
@@ -119,7 +89,7 @@ def describe(model: Recommender) -> str:
     for field in fields(model):
         value = getattr(model, field.name)
         plain = value == field.default and (value is None or field.name not in tuned)
-        if field.name in ("device", "seed", "progress") or plain:
+        if field.name in ("device", "seed") or plain:
             continue
         if field.name == "parts":
             value = f"[{', '.join(describe(part) for part in value)}]"

@@ -1,25 +1,67 @@
 """The figures a notebook arrives at: rows in build/results/NN_name.json, from which every table is drawn."""
 
 import json
-import math
 import os
-import re
 from collections.abc import Collection, Mapping, Sequence
-from numbers import Integral, Real
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, BeforeValidator, Field, FiniteFloat, model_validator
 
 from recsys_lib.files import atomic_path, project_root
 
 if TYPE_CHECKING:
     import pandas as pd
 
-FIELDS = ("notebook", "profile", "seed", "seconds", "rows")
-ROW_FIELDS = ("task", "model", "metric", "value", "low", "high", "n")
 PROFILES = ("smoke", "default", "full")
-NOTEBOOK_NAME = re.compile(r"\d{2}_[a-z0-9_]+")
-TASK_NAME = re.compile(r"[a-z][a-z0-9_]*")
-METRIC_NAME = re.compile(r"[a-z][a-z0-9_]*(@\d+)?")
+# NumPy's numbers become Python's, so that they can be written as JSON.
+_PLAIN = BeforeValidator(lambda number: number.item() if hasattr(number, "item") else number)
+_Number = Annotated[FiniteFloat, _PLAIN]
+
+
+class Row(BaseModel, extra="forbid", strict=True):
+    """One row of results; see `result_row`."""
+
+    task: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
+    model: Annotated[str, Field(pattern=r"^\S(.*\S)?$")]
+    metric: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*(@\d+)?$")]
+    value: _Number | None
+    low: _Number | None
+    high: _Number | None
+    n: Annotated[int, Field(ge=0), _PLAIN]
+
+    @model_validator(mode="after")
+    def _is_whole(self) -> Self:
+        value, low, high = self.value, self.low, self.high
+        if value is None and (low, high, self.n) != (None, None, 0):
+            raise ValueError("without a value there is no interval, and n is 0")
+        if value is not None and self.n == 0:
+            raise ValueError("n is 0, but there is a value")
+        if (low is None) != (high is None):
+            raise ValueError(f"give both low and high or neither, got {low!r} and {high!r}")
+        rounding = 1e-9 * max(abs(low or 0), abs(high or 0), 1.0)
+        if low is not None and not low - rounding <= value <= high + rounding:
+            raise ValueError(f"low ≤ value ≤ high does not hold: {low} ≤ {value} ≤ {high}")
+        return self
+
+
+class Results(BaseModel, extra="forbid", strict=True):
+    """What a notebook's file of results holds."""
+
+    notebook: Annotated[str, Field(pattern=r"^\d{2}_[a-z0-9_]+$")]
+    profile: Literal[PROFILES]
+    seed: Annotated[int, _PLAIN]
+    seconds: Annotated[_Number, Field(ge=0)]
+    rows: Annotated[list[Row], Field(min_length=1)]
+
+    @model_validator(mode="after")
+    def _are_different(self) -> Self:
+        taken: dict[tuple[str, str, str], int] = {}
+        for number, row in enumerate(self.rows):
+            first = taken.setdefault((row.task, row.model, row.metric), number)
+            if first < number:
+                raise ValueError(f"row {number} repeats task, model and metric of row {first}")
+        return self
 
 
 def result_row(
@@ -57,8 +99,7 @@ def result_row(
     0.172
     """
     row = {"task": task, "model": model, "metric": metric, "value": value, "low": low, "high": high, "n": n}
-    _validate_row(row, "the row")
-    return _plain(row)
+    return Row(**row).model_dump()
 
 
 def save_results(
@@ -90,8 +131,8 @@ def save_results(
         The file written. Show its `.name` in a notebook: the rest differs between machines.
     """
     payload = {"notebook": notebook, "profile": profile, "seed": seed, "seconds": seconds, "rows": list(rows)}
-    validate_results(payload)
-    payload.update(seed=int(seed), seconds=round(float(seconds), 3), rows=[_plain(row) for row in rows])
+    payload = Results(**payload).model_dump()
+    payload["seconds"] = round(payload["seconds"], 3)
     path = _results_folder(folder) / f"{notebook}.json"
     with atomic_path(path) as temporary:
         temporary.write_text(json.dumps(payload, indent=1, allow_nan=False) + "\n", encoding="utf-8")
@@ -121,26 +162,7 @@ def load_results(notebook: str, folder: str | Path | None = None) -> dict[str, A
 
 def validate_results(payload: Mapping[str, Any]) -> None:
     """Raise ValueError, naming field or row, unless `payload` is what readers of build/results/ rely on."""
-    if not isinstance(payload, Mapping) or set(payload) != set(FIELDS):
-        raise ValueError(f"results must have exactly the fields {list(FIELDS)}, got {_names(payload)}")
-    notebook, seed, seconds, rows = (payload[name] for name in ("notebook", "seed", "seconds", "rows"))
-    if not isinstance(notebook, str) or not NOTEBOOK_NAME.fullmatch(notebook):
-        raise ValueError(f"notebook must be a name such as '03_recommenders', got {notebook!r}")
-    if payload["profile"] not in PROFILES:
-        raise ValueError(f"profile must be one of {PROFILES}, got {payload['profile']!r}")
-    if not _is_integer(seed):
-        raise ValueError(f"seed must be an integer, got {seed!r}")
-    if not _is_finite(seconds) or seconds < 0:
-        raise ValueError(f"seconds must be a number ≥ 0, got {seconds!r}")
-    if not isinstance(rows, list | tuple) or not rows:
-        raise ValueError(f"rows must be a list of at least one row, got {rows!r}")
-    taken: dict[tuple[str, str, str], int] = {}
-    for number, row in enumerate(rows):
-        _validate_row(row, f"row {number}")
-        key = (row["task"], row["model"], row["metric"])
-        if key in taken:
-            raise ValueError(f"row {number} repeats task, model and metric of row {taken[key]}: {key}")
-        taken[key] = number
+    Results.model_validate(payload)
 
 
 def results_table(
@@ -184,62 +206,6 @@ def results_table(
 
 def _results_folder(folder: str | Path | None) -> Path:
     return Path(folder or os.environ.get("RECSYS_RESULTS") or project_root() / "build" / "results")
-
-
-def _plain(row: Mapping[str, Any]) -> dict[str, Any]:
-    # NumPy's numbers become Python's, so that they can be written as JSON.
-    floats = {name: None if row[name] is None else float(row[name]) for name in ("value", "low", "high")}
-    return {**{name: row[name] for name in ROW_FIELDS}, **floats, "n": int(row["n"])}
-
-
-def _validate_row(row: Mapping[str, Any], where: str) -> None:
-    if not isinstance(row, Mapping) or set(row) != set(ROW_FIELDS):
-        raise ValueError(f"{where} must have exactly the fields {list(ROW_FIELDS)}, got {_names(row)}")
-    task, model, metric, value, low, high, n = (row[name] for name in ROW_FIELDS)
-    where = f"{where} (task {task!r}, model {model!r}, metric {metric!r})"
-    for name, text, pattern in (("task", task, TASK_NAME), ("metric", metric, METRIC_NAME)):
-        if not isinstance(text, str) or not pattern.fullmatch(text):
-            raise ValueError(
-                f"{where}: {name} must be lower case with underscores, such as 'ndcg@10' for a metric"
-            )
-    if not isinstance(model, str) or not model or model != model.strip():
-        raise ValueError(f"{where}: model must be a name without blanks around it")
-    if value is None and (low, high, n) == (None, None, 0):
-        return
-    if value is None:
-        raise ValueError(f"{where}: without a value there is no interval, and n is 0")
-    _check_figures(value, low, high, n, where)
-
-
-def _check_figures(value: Any, low: Any, high: Any, n: Any, where: str) -> None:
-    if not _is_finite(value):
-        raise ValueError(f"{where}: value must be a finite number, got {value!r}")
-    if not _is_integer(n) or n < 1:
-        raise ValueError(f"{where}: n must be an integer ≥ 1, got {n!r}")
-    if (low is None) != (high is None):
-        raise ValueError(f"{where}: give both low and high or neither, got {low!r} and {high!r}")
-    if low is not None:
-        _check_interval(value, low, high, where)
-
-
-def _check_interval(value: float, low: float, high: float, where: str) -> None:
-    if not (_is_finite(low) and _is_finite(high)):
-        raise ValueError(f"{where}: low and high must be finite numbers, got {low!r} and {high!r}")
-    rounding = 1e-9 * max(abs(low), abs(high), 1.0)
-    if not low - rounding <= value <= high + rounding:
-        raise ValueError(f"{where}: low ≤ value ≤ high does not hold: {low} ≤ {value} ≤ {high}")
-
-
-def _is_integer(number: Any) -> bool:
-    return isinstance(number, Integral) and not isinstance(number, bool)
-
-
-def _is_finite(number: Any) -> bool:
-    return isinstance(number, Real) and not isinstance(number, bool) and math.isfinite(number)
-
-
-def _names(mapping: Any) -> object:
-    return sorted(mapping) if isinstance(mapping, Mapping) else type(mapping).__name__
 
 
 def _text(row: Mapping[str, Any], digits: int, mark: str) -> str:

@@ -48,12 +48,12 @@ def tuning_table() -> pd.DataFrame:
     return found
 
 
-def edges(grid: dict[str, tuple], settings: dict[str, Any]) -> str:
+def edges(grid: dict[str, list], settings: dict[str, Any]) -> str:
     """Name the numbers of a setting that are the smallest or largest tried.
 
     Examples
     --------
-    >>> edges({"factors": (8, 16, 32), "alpha": (1.0, 2.0, 3.0)}, {"factors": 32, "alpha": 2.0})
+    >>> edges({"factors": [8, 16, 32], "alpha": [1.0, 2.0, 3.0]}, {"factors": 32, "alpha": 2.0})
     'factors'
     """
     numbers = {name: values for name, values in grid.items() if not isinstance(values[0], str)}

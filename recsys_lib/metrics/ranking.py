@@ -14,12 +14,7 @@ BLOCK_ENTRIES = 1 << 20
 
 
 def ranking_metrics(
-    ids: Any,
-    relevant: Any,
-    k: int = 10,
-    *,
-    per_user: bool = False,
-    map_denominator: str = "relevant",
+    ids: Any, relevant: Any, k: int = 10, *, per_user: bool = False, map_denominator: str = "relevant"
 ) -> dict[str, Any]:
     """Judge every user's top-k list against the items relevant to that user.
 
@@ -54,8 +49,7 @@ def ranking_metrics(
     -------
     dict of str to float
         precision, recall, hit_rate, ndcg, map, mrr: means over the users with at least one relevant item.
-        With `per_user`, float64 arrays of shape (n_users,), NaN for users without a relevant item; if
-        `ids` is a torch tensor they are tensors on its device.
+        With `per_user`, float64 arrays of shape (n_users,), NaN for users without a relevant item.
 
     References
     ----------
@@ -83,7 +77,7 @@ def ranking_metrics(
     ]
     metrics = {name: np.concatenate([block[name] for block in blocks]) for name in blocks[0]}
     if per_user:
-        return {name: _same_kind(values, ids) for name, values in metrics.items()}
+        return metrics
     has_relevant = np.diff(pattern.indptr) > 0
     if not has_relevant.any():
         raise ValueError("no user has a relevant item, so there is nothing to average")
@@ -239,12 +233,3 @@ def _block_metrics(
         "map": summed_precision / (n_relevant if map_denominator == "relevant" else reachable),
         "mrr": reciprocal * known,
     }
-
-
-def _same_kind(values: np.ndarray, like: Any) -> Any:
-    """Give `values` as a tensor on the device of `like` if that is a tensor."""
-    if not hasattr(like, "detach"):
-        return values
-    import torch  # only someone who already has a tensor comes here
-
-    return torch.from_numpy(values).to(like.device)

@@ -81,12 +81,7 @@ def bootstrap_interval(
 
 
 def bootstrap_difference(
-    a: Any,
-    b: Any,
-    *,
-    n_resamples: int = 2000,
-    confidence: float = 0.95,
-    seed: int | np.random.Generator = 0,
+    a: Any, b: Any, *, n_resamples: int = 2000, confidence: float = 0.95, seed: int | np.random.Generator = 0
 ) -> Interval:
     """Estimate ``mean(a) - mean(b)`` over the same users and its interval by the paired percentile bootstrap.
 

@@ -53,8 +53,6 @@ class ALS(Recommender):
         exactly: three to four times slower, with the same result in practice.
     seed : int
         Decides the random item factors that the fit starts from.
-    progress : bool, optional
-        Show a bar over the iterations; None: on a terminal only.
     item_factors : array, shape (n_items, factors), optional
         Of `fit`: where to start from, `item_factors_` of an earlier fit, say: a few iterations then are
         enough. Default: random. User factors are no part of the start, since they are solved for first.
@@ -80,7 +78,6 @@ class ALS(Recommender):
     half_life: float | None = None
     cg_steps: int | None = 3
     seed: int = 0
-    progress: bool | None = None
 
     _stored: ClassVar[tuple[str, ...]] = ("history_", "newest_", "user_factors_", "item_factors_")
 
@@ -101,7 +98,7 @@ class ALS(Recommender):
         known = torch.from_numpy(user_counts(confidences) > 0).to(self._device())
         items = as_native(start * known[:, None])
         users = as_native(start.new_zeros((train.n_users, self.factors)))
-        for _ in progress_bar(range(self.iterations), "ALS", self.progress):
+        for _ in progress_bar(range(self.iterations), "ALS"):
             users = self._step(by_user, users, items)
             items = self._step(by_item, items, users)
         users = solve(by_user, train.n_users, items, self.regularization)
@@ -118,10 +115,7 @@ class ALS(Recommender):
         )
         users, items = (
             torch.cat([known, known.new_zeros((total - len(known), self.factors))])
-            for known, total in (
-                (self.user_factors_, merged.n_users),
-                (self.item_factors_, merged.n_items),
-            )
+            for known, total in ((self.user_factors_, merged.n_users), (self.item_factors_, merged.n_items))
         )
         user_rows = merged.user_positions(new.users)[np.diff(new.matrix.indptr) > 0]
         item_rows = merged.item_positions(new.items)[np.unique(new.matrix.indices)]

@@ -47,8 +47,6 @@ class BiasedMF(Recommender):
         Each solves for all users, then for all items.
     seed : int
         Decides the first item factors.
-    progress : bool, optional
-        Show a bar; by default on a terminal only.
 
     Attributes
     ----------
@@ -70,7 +68,6 @@ class BiasedMF(Recommender):
     bias_regularization: float = 0.8
     iterations: int = 12
     seed: int = 0
-    progress: bool | None = None
 
     _stored: ClassVar[tuple[str, ...]] = (
         "mean_", "scale_", "user_biases_", "item_biases_", "user_factors_", "item_factors_",
@@ -107,7 +104,7 @@ class BiasedMF(Recommender):
         generator = torch.Generator().manual_seed(self.seed)
         factors = 0.1 * torch.randn((train.n_items, self.factors), generator=generator)
         items = torch.zeros(train.n_items, device=self._device()), factors.to(self._device())
-        for _ in progress_bar(range(self.iterations), "BiasedMF", self.progress):
+        for _ in progress_bar(range(self.iterations), "BiasedMF"):
             users = self._solve(by_user, *items)
             items = self._solve(by_item, *users)
         self.user_biases_, self.user_factors_ = users

@@ -69,8 +69,6 @@ class BPR(Recommender):
     batch_size : int
         Triples per step, at most; an epoch has 32 steps or more.
     seed : int
-    progress : bool, optional
-        Show a bar; by default on a terminal only.
 
     Attributes
     ----------
@@ -93,16 +91,12 @@ class BPR(Recommender):
     half_life: float | None = None
     batch_size: int = 16384
     seed: int = 0
-    progress: bool | None = None
 
     _stored: ClassVar[tuple[str, ...]] = ("user_factors_", "item_factors_", "item_biases_")
 
     def __post_init__(self) -> None:
         check_count(
-            factors=self.factors,
-            epochs=self.epochs,
-            candidates=self.candidates,
-            batch_size=self.batch_size,
+            factors=self.factors, epochs=self.epochs, candidates=self.candidates, batch_size=self.batch_size
         )
         check_positive(learning_rate=self.learning_rate)
         check_not_negative(regularization=self.regularization)
@@ -120,7 +114,7 @@ class BPR(Recommender):
         optimizer = torch.optim.Adam(parameters, lr=self.learning_rate, fused=device.type != "mps")
         seen, draws = pair_lookup(train.matrix), np.random.default_rng(self.seed)
         n_steps = max(_STEPS, -(-len(users) // self.batch_size))
-        for _ in progress_bar(range(self.epochs), "BPR", self.progress):
+        for _ in progress_bar(range(self.epochs), "BPR"):
             chosen = sample_by_weight(weights.data, draws)
             pairs = users[chosen], weights.indices[chosen]
             triples = draw_triples(*pairs, seen, train.n_items, self.candidates, draws)

@@ -91,10 +91,7 @@ class ContentBased(Recommender):
 
     def _similar(self, items: np.ndarray, k: int, themselves: csr_array) -> TopK:
         return top_k_blocks(
-            lambda rows: self._products(self.features_[items[rows]]),
-            *themselves.shape,
-            k,
-            exclude=themselves,
+            lambda rows: self._products(self.features_[items[rows]]), *themselves.shape, k, exclude=themselves
         )
 
     def _explain(self, users: np.ndarray, item: int) -> dict[str, Any]:
@@ -114,7 +111,7 @@ class ContentBased(Recommender):
 
 
 def shares(weights: csr_array) -> csr_array:
-    """Divide rows by their sums; rows without weight stay empty."""
+    """Divide rows by their sums; rows without weight stay empty, and there may be no row at all."""
     sums = np.asarray(weights.sum(axis=1)).ravel()
     per_row = np.repeat(np.where(sums > 0, sums, 1), np.diff(weights.indptr))
     return csr_array((weights.data / per_row, weights.indices, weights.indptr), shape=weights.shape)

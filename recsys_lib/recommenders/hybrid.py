@@ -24,10 +24,12 @@ from recsys_lib.recommenders.parts import (
 from recsys_lib.recommenders.popularity import Trending
 from recsys_lib.recommenders.shared.arrays import Array
 from recsys_lib.recommenders.shared.base import Recommender
-from recsys_lib.recommenders.shared.checks import check_count, check_interactions, check_positive, check_seed
+from recsys_lib.recommenders.shared.checks import check_interactions, check_positive, check_seed
 from recsys_lib.recommenders.shared.holdout import hold_out_last, hold_out_random
 
 HOLDOUTS = ("time", "random")
+SHARE = 0.25  # of each item's pairs, held out at random
+CANDIDATES = 100  # best items of each part among which weights are compared
 CUTOFF = 10  # the k of the NDCG that weights are chosen by
 _GAIN = 5e-4  # of NDCG: what a weight brings below that is treated as noise
 _STEPS = (0.0, 0.25, 0.5, 0.7, 0.85, 1.2, 1.5, 2.0, 4.0)
@@ -53,13 +55,9 @@ class Hybrid(Recommender):
         Whether weights are chosen for lists with items the user had before, or for new items only. The best
         weights of the two differ.
     holdout : {"time", "random"}
-        "time" holds out the last `days`; "random" a `share` of each item's pairs, for data whose test is
+        "time" holds out the last `days`; "random" a quarter of each item's pairs, for data whose test is
         drawn in that way.
     days : float
-    share : float
-        Between 0 and 1.
-    candidates : int
-        Best items of each part among which the weights are compared.
     seed : int
         Of the random holdout.
     validation : Interactions, optional
@@ -86,8 +84,6 @@ class Hybrid(Recommender):
     task: str = "all"
     holdout: str = "time"
     days: float = 30.0
-    share: float = 0.25
-    candidates: int = 100
     seed: int = 0
 
     _stored: ClassVar[tuple[str, ...]] = ("weights_", "held_out_ndcg_")
@@ -98,11 +94,8 @@ class Hybrid(Recommender):
         check_parts(self.parts, self.task)
         if self.holdout not in HOLDOUTS:
             raise ValueError(f"holdout must be one of {HOLDOUTS}, got {self.holdout!r}")
-        check_positive(days=self.days, share=self.share)
-        check_count(candidates=self.candidates)
+        check_positive(days=self.days)
         check_seed(self.seed)
-        if self.share >= 1:
-            raise ValueError(f"share must lie between 0 and 1, got {self.share!r}")
 
     def _fit(
         self,
@@ -164,7 +157,7 @@ class Hybrid(Recommender):
         if self.holdout == "time":
             split = hold_out_last(train, self.days)
         else:
-            split = hold_out_random(train, self.share, self.seed)
+            split = hold_out_random(train, SHARE, self.seed)
         return split if split.train.matrix.nnz and split.test.matrix.nnz else None
 
     def _learn(self, parts: list[Recommender], split: Split) -> None:
@@ -174,7 +167,7 @@ class Hybrid(Recommender):
             self._take_equal_weights()
             return
         seen = split.train.matrix if self.task == "discovery" else None
-        ids, scores = _candidates(parts, users, self.candidates, seen)
+        ids, scores = _candidates(parts, users, seen)
         self.weights_, self.held_out_ndcg_ = choose_weights(ids, scores, relevant[users])
 
     def _take_equal_weights(self) -> None:
@@ -221,14 +214,12 @@ def choose_weights(ids: np.ndarray, scores: np.ndarray, relevant: Any) -> tuple[
     return weights, np.append(alone, best)
 
 
-def _candidates(
-    parts: Sequence[Recommender], users: np.ndarray, count: int, seen: Any
-) -> tuple[np.ndarray, np.ndarray]:
+def _candidates(parts: Sequence[Recommender], users: np.ndarray, seen: Any) -> tuple[np.ndarray, np.ndarray]:
     """Collect the best items of every part, once each and ascending, and what all parts say about them."""
     ids, scores = [], []
     for block, standard in score_blocks(parts, users):
         excluded = None if seen is None else seen[block].toarray() > 0
-        chosen = np.sort(np.hstack([best_columns(part, count, excluded) for part in standard]), axis=1)
+        chosen = np.sort(np.hstack([best_columns(part, CANDIDATES, excluded) for part in standard]), axis=1)
         empty = np.zeros(chosen.shape, bool)
         empty[:, 1:] = chosen[:, 1:] == chosen[:, :-1]
         if excluded is not None:

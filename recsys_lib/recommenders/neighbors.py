@@ -23,15 +23,9 @@ from recsys_lib.recommenders.shared.base import Recommender
 from recsys_lib.recommenders.shared.checks import check_pairs
 from recsys_lib.recommenders.shared.products import sparse_product, squared_lengths, transposed_product
 from recsys_lib.recommenders.shared.weighting import check_weighting, weigh
-from recsys_lib.recommenders.similarity import (
-    all_similar,
-    check_neighborhood,
-    nearest,
-    similarity_vectors,
-)
+from recsys_lib.recommenders.similarity import all_similar, check_neighborhood, nearest, similarity_vectors
 from recsys_lib.scoring import TopK, top_k_blocks
 
-_MOST_BYTES = 2 << 30  # of all similarities; while they are put together they take twice that
 _NONE = csr_array((0, 0), dtype=np.float32)  # instead of neighbours, where all of them count
 
 
@@ -53,9 +47,6 @@ class ItemKNN(Recommender):
     similarity : {"bm25", "tfidf", "cosine"}
         See `similarity.similarity_vectors`. BM25 works on sums, which it dampens itself, the other two on
         weights by `weighting`. What belongs together does not age: `half_life` is for the user's items only.
-    shrinkage : float
-        At least 0, in squared weights: makes items with little evidence less similar to all others. Not used
-        by "bm25".
     include_self : bool
         Whether an item the user has speaks for itself, too, as things that are bought again do. It only
         changes the scores of seen items.
@@ -70,7 +61,6 @@ class ItemKNN(Recommender):
 
     neighbors: int | None = None
     similarity: str = "bm25"
-    shrinkage: float = 0.0
     include_self: bool = True
     weighting: str = "log"
     half_life: float | None = None
@@ -78,29 +68,21 @@ class ItemKNN(Recommender):
     _stored: ClassVar[tuple[str, ...]] = ("history_", "newest_", "vectors_", "neighbors_")
 
     def __post_init__(self) -> None:
-        check_neighborhood(self.neighbors, self.similarity, self.shrinkage)
+        check_neighborhood(self.neighbors, self.similarity)
         check_weighting(self.weighting, self.half_life)
 
     def _fit(self, train: Interactions) -> None:
         self.history_, self.newest_ = history.build_history(train, self.weighting, self.half_life)
         weights = weigh(train, "count" if self.similarity == "bm25" else self.weighting)
-        self.vectors_ = similarity_vectors(weights.T.tocsr(), self.similarity, self.shrinkage)
+        self.vectors_ = similarity_vectors(weights.T.tocsr(), self.similarity)
         if self.neighbors is None:
-            few = train.n_users <= train.n_items  # then the users' kernel needs none
-            self.neighbors_ = _NONE if few else self._all_similar()
+            self.neighbors_ = _NONE
+            if train.n_users > train.n_items:  # otherwise the users' kernel needs none
+                self.neighbors_ = all_similar(self.vectors_, self.include_self)
             return
         self.neighbors_ = nearest(self.vectors_, self.neighbors)
         if self.include_self:
             self.neighbors_ = (self.neighbors_ + diags_array(squared_lengths(self.vectors_))).tocsr()
-
-    def _all_similar(self) -> csr_array:
-        n = self.vectors_.shape[0]
-        if 8 * n * n > _MOST_BYTES:
-            raise MemoryError(
-                f"neighbors=None keeps all similarities of {n:,} items, up to {8 * n * n:,} bytes: "
-                "say how many to keep, for instance neighbors=200"
-            )
-        return all_similar(self.vectors_, self.include_self)
 
     def _partial_fit(self, new: Interactions, merged: Interactions) -> None:
         self.history_, self.newest_ = history.extend_history(
@@ -167,9 +149,6 @@ class UserKNN(Recommender):
     similarity : {"cosine", "tfidf", "bm25"}
         See `similarity.similarity_vectors`. Ratings are always compared by the cosine over the items that
         both rated, see `ratings.taste_similarity`.
-    shrinkage : float
-        At least 0. Makes users with little evidence less similar: in squared weights, or for ratings in
-        items that both rated.
     centered : bool
         Whether the values are ratings.
     weighting, half_life
@@ -183,7 +162,6 @@ class UserKNN(Recommender):
 
     neighbors: int | None = 100
     similarity: str = "cosine"
-    shrinkage: float = 0.0
     centered: bool = False
     weighting: str = "binary"
     half_life: float | None = None
@@ -195,7 +173,7 @@ class UserKNN(Recommender):
     }
 
     def __post_init__(self) -> None:
-        check_neighborhood(self.neighbors, self.similarity, self.shrinkage)
+        check_neighborhood(self.neighbors, self.similarity)
         check_weighting(self.weighting, self.half_life)
         if not isinstance(self.centered, bool):
             raise ValueError(f"centered must be True or False, got {self.centered!r}")
@@ -215,7 +193,7 @@ class UserKNN(Recommender):
 
     def _fit(self, train: Interactions) -> None:
         self.weights_ = weigh(train, self.weighting, self.half_life)
-        self.vectors_ = similarity_vectors(self.weights_, self.similarity, self.shrinkage)
+        self.vectors_ = similarity_vectors(self.weights_, self.similarity)
 
     def _score(self, users: np.ndarray) -> Array:
         if self.centered:
@@ -243,7 +221,7 @@ class UserKNN(Recommender):
     def _similarities(self, users: np.ndarray) -> np.ndarray:
         """Similarities of some users to all, 0 to themselves and to all that are no neighbours."""
         if self.centered:
-            return taste_similarity(deviations_from(self.matrix_, self._expected()), users, self.shrinkage)
+            return taste_similarity(deviations_from(self.matrix_, self._expected()), users)
         if self.neighbors is not None:
             return nearest(self.vectors_, self.neighbors, users).toarray()
         similar = sparse_product(self.vectors_[users], self.vectors_.T.tocsr())
@@ -254,7 +232,7 @@ class UserKNN(Recommender):
         """Ratings of the pairs (users[rows], items), all of them known."""
         expected = self._expected()
         deviations = deviations_from(self.matrix_, expected)
-        similar = taste_similarity(deviations, users, self.shrinkage)
+        similar = taste_similarity(deviations, users)
         added = neighbors_deviation(similar, deviations, rows, items, self.neighbors)
         return expected[users[rows]] + added
 

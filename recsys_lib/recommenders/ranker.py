@@ -196,10 +196,7 @@ class BoostedRanker(Recommender):
         return kept, 1 / np.sqrt(np.maximum(count, 1))
 
     def _describe(
-        self,
-        train: Interactions,
-        parts: list[Recommender],
-        item_groups: Mapping[str, np.ndarray] | None,
+        self, train: Interactions, parts: list[Recommender], item_groups: Mapping[str, np.ndarray] | None
     ) -> Table:
         known = np.flatnonzero(np.diff(train.matrix.indptr) > 0)
         users, items, standard = [], [], []

@@ -26,22 +26,19 @@ def deviations_from(ratings: csr_array, expected: np.ndarray) -> csr_array:
     return csr_array((left.astype(np.float32), ratings.indices, ratings.indptr), shape=ratings.shape)
 
 
-def taste_similarity(deviations: csr_array, users: np.ndarray, shrinkage: float) -> np.ndarray:
-    """Return the cosine of deviations over the items both users rated, shrunk where these are few.
+def taste_similarity(deviations: csr_array, users: np.ndarray) -> np.ndarray:
+    """Return the cosine of deviations over the items both users rated, float32, shape (n, n_users).
 
-    ``s_uv = Σ d_ui d_vi / √(Σ d_ui² Σ d_vi²) · n_uv / (n_uv + shrinkage)``, every sum over the n_uv items
-    rated by both; 0 between a user and itself. Centred by users' means this is close to Pearson's
-    correlation. float32, shape (n, n_users).
+    ``s_uv = Σ d_ui d_vi / √(Σ d_ui² Σ d_vi²)``, every sum over the items rated by both; 0 between a user and
+    itself. Centred by users' means this is close to Pearson's correlation.
     """
     rated = csr_array(
         (np.ones_like(deviations.data), deviations.indices, deviations.indptr), shape=deviations.shape
     )
     squares = csr_array((deviations.data**2, deviations.indices, deviations.indptr), shape=deviations.shape)
-    common = sparse_product(rated[users], rated.T.tocsr())
     norms = sparse_product(squares[users], rated.T.tocsr()) * sparse_product(rated[users], squares.T.tocsr())
     similar = sparse_product(deviations[users], deviations.T.tocsr())
     similar /= np.sqrt(np.where(norms > 0, norms, 1))
-    similar *= common / np.maximum(common + np.float32(shrinkage), 1)
     similar[np.arange(len(users)), users] = 0  # no user is a neighbour of itself
     return similar
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 from scipy.sparse import csr_array, eye_array, vstack
 
-from recsys_lib.recommenders.shared.checks import check_count, check_not_negative
+from recsys_lib.recommenders.shared.checks import check_count, check_memory
 from recsys_lib.recommenders.shared.products import rows_of, sparse_product, squared_lengths
 from recsys_lib.scoring import top_k_blocks, workers
 
@@ -17,17 +17,14 @@ SIMILARITIES = ("cosine", "tfidf", "bm25")
 BM25_SATURATION, BM25_LENGTH = 1.2, 0.75  # k₁ and b, as Robertson & Zaragoza recommend
 
 
-def similarity_vectors(rows: csr_array, similarity: str = "cosine", shrinkage: float = 0.0) -> csr_array:
+def similarity_vectors(rows: csr_array, similarity: str = "cosine") -> csr_array:
     """Weigh a matrix, shape (n_rows, n_columns), so that inner products of its rows are similarities.
 
-    - "cosine": ``⟨a, b⟩ / √((‖a‖² + shrinkage) (‖b‖² + shrinkage))``
+    - "cosine": ``⟨a, b⟩ / (‖a‖ ‖b‖)``
     - "tfidf": the same after every column is multiplied by ``log((1 + n_rows) / (1 + its rows))``: a user who
       has everything says little about what belongs together
     - "bm25": these column weights, and values that saturate: ``x (k₁ + 1) / (x + k₁ (1 − b + b · length))``,
       where length is the sum of the row divided by the mean sum. Rows are not normalised.
-
-    The shrinkage, at least 0, is evidence that a row is assumed to have besides and to share with no other:
-    it makes short rows less similar to all others. Not used by "bm25".
 
     References
     ----------
@@ -46,18 +43,17 @@ def similarity_vectors(rows: csr_array, similarity: str = "cosine", shrinkage: f
     else:
         if similarity == "tfidf":
             values *= idf[rows.indices]
-        squares = np.bincount(rows_of(rows), weights=values**2, minlength=rows.shape[0]) + shrinkage
+        squares = np.bincount(rows_of(rows), weights=values**2, minlength=rows.shape[0])
         values /= np.repeat(np.sqrt(np.where(squares > 0, squares, 1)), lengths)
     return csr_array((values.astype(np.float32), rows.indices, rows.indptr), shape=rows.shape, copy=True)
 
 
-def check_neighborhood(neighbors: int | None, similarity: str, shrinkage: float) -> None:
-    """Raise a ValueError unless neighbours are counted, the similarity is known and the shrinkage is ≥ 0."""
+def check_neighborhood(neighbors: int | None, similarity: str) -> None:
+    """Raise a ValueError unless neighbours are counted and the similarity is known."""
     if neighbors is not None:
         check_count(neighbors=neighbors)
     if similarity not in SIMILARITIES:
         raise ValueError(f"similarity must be one of {SIMILARITIES}, got {similarity!r}")
-    check_not_negative(shrinkage=shrinkage)
 
 
 def all_similar(vectors: csr_array, include_self: bool) -> csr_array:
@@ -66,6 +62,8 @@ def all_similar(vectors: csr_array, include_self: bool) -> csr_array:
     By blocks of rows, each cut to what is above 0 at once: all products together would take several times the
     memory of the result. `include_self` says whether row i holds i itself, too.
     """
+    n, what = vectors.shape[0], f"neighbors=None keeps all similarities of {vectors.shape[0]:,} items, which"
+    check_memory(16 * n * n, what, "say how many to keep, for instance neighbors=200")
     others, squares = vectors.T.tocsr(), squared_lengths(vectors)
 
     def multiply(rows: slice) -> csr_array:
@@ -77,7 +75,6 @@ def all_similar(vectors: csr_array, include_self: bool) -> csr_array:
         block.sort_indices()
         return block
 
-    n = vectors.shape[0]
     blocks = workers.run(multiply, workers.even_slices(n, -(-n // 256)), workers.worker_count())
     return vstack(blocks, format="csr")
 

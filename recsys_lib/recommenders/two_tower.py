@@ -68,8 +68,6 @@ class TwoTower(Recommender):
     weighting, half_life
         How much an interaction counts in the history and as something to ask for, see `weighting.weigh`.
     seed : int
-    progress : bool, optional
-        Show a bar; by default on a terminal only.
 
     Attributes
     ----------
@@ -92,7 +90,6 @@ class TwoTower(Recommender):
     weighting: str = "binary"
     half_life: float | None = None
     seed: int = 0
-    progress: bool | None = None
 
     _stored: ClassVar[tuple[str, ...]] = (
         "towers_", "features_", "weights_", "user_factors_", "item_factors_",
@@ -102,10 +99,7 @@ class TwoTower(Recommender):
 
     def __post_init__(self) -> None:
         check_count(
-            factors=self.factors,
-            epochs=self.epochs,
-            batch_users=self.batch_users,
-            positives=self.positives,
+            factors=self.factors, epochs=self.epochs, batch_users=self.batch_users, positives=self.positives
         )
         check_positive(learning_rate=self.learning_rate)
         check_not_negative(weight_decay=self.weight_decay)
@@ -138,7 +132,7 @@ class TwoTower(Recommender):
         towers = Towers(*(part.clone().requires_grad_() for part in start))
         optimizer, schedule = self._optimizer(towers, epochs * per_epoch)
         generator = np.random.default_rng(self.seed)
-        for _ in progress_bar(range(epochs), "TwoTower", self.progress):
+        for _ in progress_bar(range(epochs), "TwoTower"):
             order = generator.permutation(users)
             for batch in np.array_split(order, per_epoch):
                 histories = self.weights_[batch]

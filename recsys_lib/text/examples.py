@@ -9,6 +9,7 @@ from recsys_lib.data.interactions import check_columns
 from recsys_lib.data.texts import NOTHING_BOUGHT
 
 NEGATIVES = ("popularity", "uniform")
+DAYS, RECENT = 180, 3  # before a moment: how far back purchases are read, and how many kinds are named
 EVENT_COLUMNS = ["user", "item", "time"]
 
 
@@ -67,18 +68,11 @@ def purchase_pairs(
 
 
 def related_purchases(
-    events: pd.DataFrame,
-    pairs: pd.DataFrame,
-    as_of: object,
-    names: Sequence[str],
-    vectors: np.ndarray,
-    *,
-    recent: int = 3,
-    days: int = 180,
+    events: pd.DataFrame, pairs: pd.DataFrame, as_of: object, names: Sequence[str], vectors: np.ndarray
 ) -> list[str]:
     """Describe a household by those of its purchases that have most to do with a product.
 
-    A year of purchases is too long for a text. Of the last `days` days, take the `recent` kinds of products
+    A year of purchases is too long for a text. Of the last 180 days, take the three kinds of products
     whose vectors are nearest to the product's, and state how often each was bought.
 
     Parameters
@@ -92,10 +86,6 @@ def related_purchases(
         A short name per item; items of the same name are one kind.
     vectors : np.ndarray, shape (n_items, width)
         Vectors of the names, of length 1.
-    recent : int
-        Number of kinds to take.
-    days : int
-        Days before `as_of` whose purchases are read.
 
     Returns
     -------
@@ -109,8 +99,6 @@ def related_purchases(
     """
     check_columns(events, EVENT_COLUMNS)
     check_columns(pairs, ["user", "item"])
-    if recent < 1 or days < 1:
-        raise ValueError(f"recent and days must be at least 1, got {recent} and {days}")
     n_items = 1 + max(int(events["item"].max()), int(pairs["item"].max()))
     if len(names) < n_items or len(vectors) != len(names):
         raise ValueError(
@@ -118,7 +106,7 @@ def related_purchases(
         )
     kinds, first, kind_names = _kinds(names)
     end = pd.Timestamp(as_of)
-    past = events[(events["time"] < end) & (events["time"] >= end - pd.Timedelta(days=days))]
+    past = events[(events["time"] < end) & (events["time"] >= end - pd.Timedelta(days=DAYS))]
     past = past[past["user"].isin(pairs["user"].unique())]
     counts = past.assign(kind=kinds[past["item"]]).groupby(["user", "kind"]).size().reset_index(name="times")
     bought = {user: rows[["kind", "times"]].to_numpy() for user, rows in counts.groupby("user")}
@@ -130,7 +118,7 @@ def related_purchases(
             texts.append(NOTHING_BOUGHT)
             continue
         nearness = kind_vectors[kinds_bought[:, 0]] @ kind_vectors[kinds[item]]
-        nearest = kinds_bought[np.argsort(-nearness, kind="stable")[:recent]]
+        nearest = kinds_bought[np.argsort(-nearness, kind="stable")[:RECENT]]
         texts.append("; ".join(f"{kind_names[kind]} {_times(times)}" for kind, times in nearest))
     return texts
 

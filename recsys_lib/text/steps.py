@@ -14,11 +14,7 @@ CLIP = 1.0  # longest gradient; longer ones are shortened to it
 
 
 def train_step(
-    model: nn.Module,
-    batch: Batch,
-    optimizer: torch.optim.Optimizer,
-    scaler: torch.amp.GradScaler,
-    where: str,
+    model: nn.Module, batch: Batch, optimizer: torch.optim.Optimizer, scaler: torch.amp.GradScaler, where: str
 ) -> float:
     """Train on one batch and return its loss; raise before any weight changes if it is not finite."""
     device = next(model.parameters()).device
@@ -96,8 +92,8 @@ def memory_advice(batch: Batch) -> Iterator[None]:
             raise
         shape = " × ".join(map(str, next(iter(batch.values())).shape))
         raise MemoryError(
-            f"the memory is full at a batch of {shape} (texts × tokens). Halve batch_size, shorten the texts "
-            "by max_tokens, train adapters only (add_adapters), or take a smaller model."
+            f"the memory is full at a batch of {shape} (texts × tokens). Halve batch_size, shorten "
+            "the texts, train adapters only (add_adapters), or take a smaller model."
         ) from error
 
 

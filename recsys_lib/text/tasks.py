@@ -120,9 +120,7 @@ class MaskedLanguageModel(nn.Module):
         return Output(functional.cross_entropy(logits, labels.flatten()[places]), logits)
 
 
-def masked_texts(
-    tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], *, max_tokens: int = 128
-) -> MaskedTexts:
+def masked_texts(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> MaskedTexts:
     """Prepare texts for guessing masked words.
 
     Parameters
@@ -130,14 +128,13 @@ def masked_texts(
     tokenizer : PreTrainedTokenizerBase
         With a [MASK] token.
     texts : sequence of str
-    max_tokens : int
-        Longer texts are cut off, as in `tokenize`.
+        Long ones are cut off, as in `tokenize`.
 
     References
     ----------
     Devlin et al. (2019), "BERT: Pre-training of Deep Bidirectional Transformers for Language Understanding".
     """
-    tokens = tokenize(tokenizer, texts, max_tokens=max_tokens)
+    tokens = tokenize(tokenizer, texts)
     special = np.array(sorted(set(tokenizer.all_special_ids) - {tokenizer.unk_token_id}))
     return MaskedTexts(tokens, tokenizer.mask_token_id, special, len(tokenizer))
 
@@ -201,8 +198,6 @@ def labeled_pairs(
     first: Sequence[str],
     second: Sequence[str],
     labels: Sequence[float] | np.ndarray,
-    *,
-    max_tokens: int = 128,
 ) -> LabeledPairs:
     """Prepare pairs of texts for `PairClassifier`.
 
@@ -210,13 +205,11 @@ def labeled_pairs(
     ----------
     tokenizer : PreTrainedTokenizerBase
     first, second : sequence of str, shape (n,)
-        For instance a household's text and a product's.
+        For instance a household's text and a product's. Long pairs are cut off, as in `tokenize`.
     labels : array, shape (n,)
         0 or 1, or the probability of 1 according to a teacher, `predict(teacher, pairs)`. The cross-entropy
         with a teacher's probabilities is smallest where the student's are the same, and they tell more than
         0 and 1 would: how sure the teacher is.
-    max_tokens : int
-        Longer pairs are cut off, as in `tokenize`.
 
     References
     ----------
@@ -228,7 +221,7 @@ def labeled_pairs(
     if labels.shape != (len(first),):
         raise ValueError(f"{len(first)} pairs need as many labels, got an array of shape {labels.shape}")
     check_examples("labels", ~((labels >= 0) & (labels <= 1)), labels, "lie between 0 and 1")
-    return LabeledPairs(tokenize(tokenizer, first, second, max_tokens=max_tokens), labels)
+    return LabeledPairs(tokenize(tokenizer, first, second), labels)
 
 
 # ---- texts that belong together
@@ -293,11 +286,7 @@ class ContrastiveModel(nn.Module):
 
 
 def matching_texts(
-    tokenizer: PreTrainedTokenizerBase,
-    first: Sequence[str],
-    second: Sequence[str],
-    *,
-    max_tokens: int = 128,
+    tokenizer: PreTrainedTokenizerBase, first: Sequence[str], second: Sequence[str]
 ) -> MatchingTexts:
     """Prepare pairs of texts that belong together for `ContrastiveModel`.
 
@@ -305,9 +294,7 @@ def matching_texts(
     ----------
     tokenizer : PreTrainedTokenizerBase
     first, second : sequence of str, shape (n,)
-        Two different texts in each pair.
-    max_tokens : int
-        Longer texts are cut off, as in `tokenize`.
+        Two different texts in each pair. Long ones are cut off, as in `tokenize`.
     """
     if len(first) != len(second):
         raise ValueError(f"{len(first)} first texts need as many second ones, got {len(second)}")
@@ -318,5 +305,5 @@ def matching_texts(
     check_examples(
         "pairs", same[:, 0] == same[:, 1], pairs, "hold two different texts, or nothing can be learnt"
     )
-    tokens = (tokenize(tokenizer, texts, max_tokens=max_tokens) for texts in (first, second))
+    tokens = (tokenize(tokenizer, texts) for texts in (first, second))
     return MatchingTexts(*tokens, same)

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from recsys_lib.text.adapters import restore_weights, trained_weights
+from recsys_lib.text.adapters import trained_weights
 from recsys_lib.text.batches import in_order, length_batches
 from recsys_lib.text.steps import (
     evaluate,
@@ -108,7 +108,7 @@ def fit(
             history.stopped_early = epoch - history.best_epoch >= PATIENCE and epoch + 1 < epochs
             if history.stopped_early:
                 break
-    restore_weights(model, best)
+    model.load_state_dict(best, strict=False)
     history.seconds = time.perf_counter() - started
     return history
 

@@ -115,9 +115,6 @@ def test_segments_follow_their_rules_in_order() -> None:
     assert segments.tolist()[5:] == ["middle"] * 4
     assert segments.index.tolist() == table.index.tolist()
     assert tuple(segments.cat.categories) == SEGMENTS
-    assert rfm_segments(table, away_days=29).tolist()[0] == "core"
-    with pytest.raises(ValueError, match="away_days"):
-        rfm_segments(table, away_days=0)
 
 
 def test_weeks_active_equals_a_loop(visits: pd.DataFrame) -> None:
@@ -174,9 +171,9 @@ def test_churn_needs_the_whole_window(visits: pd.DataFrame) -> None:
 
 
 def test_features_equal_a_loop(visits: pd.DataFrame) -> None:
-    found = churn_features(visits, AS_OF, lookback=90, recent=20)
+    found = churn_features(visits, AS_OF)
     for household, days in days_of(visits).items():
-        ago = sorted((120 - day for day in days if 30 <= day < 120), reverse=True)
+        ago = sorted((120 - day for day in days if 29 <= day < 120), reverse=True)
         assert (household in found.index) == bool(ago)
         if not ago:
             continue
@@ -184,21 +181,21 @@ def test_features_equal_a_loop(visits: pd.DataFrame) -> None:
         rows = visits[visits["household_id"] == household]
         spend = [rows.loc[rows["day"] == AS_OF - pd.Timedelta(days=a), "spend"].item() for a in ago]
         discount = [rows.loc[rows["day"] == AS_OF - pd.Timedelta(days=a), "discount"].item() for a in ago]
-        recent = [s for a, s in zip(ago, spend, strict=True) if a <= 20]
-        gaps = [ago[i] - ago[i + 1] for i in range(len(ago) - 1)] or [90]
+        recent = [s for a, s in zip(ago, spend, strict=True) if a <= 28]
+        gaps = [ago[i] - ago[i + 1] for i in range(len(ago) - 1)] or [91]
         expected = {
             "days_since_last": ago[-1],
             "visits": len(ago),
             "recent_visits": len(recent),
-            "weeks_active": len({(a - 1) // 7 for a in ago if a <= 84}) / 12,
+            "weeks_active": len({(a - 1) // 7 for a in ago}) / 13,
             "usual_gap": np.median(gaps),
             "longest_gap": max(gaps),
             "relative_gap": ago[-1] / np.median(gaps),
             "spend": sum(spend),
             "recent_spend": sum(recent),
             "spend_per_visit": sum(spend) / len(ago),
-            "visit_trend": len(recent) / 20 / (len(ago) / 90),
-            "spend_trend": sum(recent) / 20 / (sum(spend) / 90),
+            "visit_trend": len(recent) / 28 / (len(ago) / 91),
+            "spend_trend": sum(recent) / 28 / (sum(spend) / 91),
             "discount_share": sum(discount) / (sum(discount) + sum(spend)),
         }
         assert set(expected) == set(found.columns)
@@ -226,8 +223,6 @@ def test_nothing_after_the_date_changes_a_feature(visits: pd.DataFrame) -> None:
 def test_features_refuse_what_they_cannot_see(visits: pd.DataFrame) -> None:
     with pytest.raises(ValueError, match="look-back begins on 2016"):
         churn_features(visits, FIRST + pd.Timedelta(days=50))
-    with pytest.raises(ValueError, match="recent < lookback"):
-        churn_features(visits, AS_OF, lookback=28, recent=28)
     with pytest.raises(ValueError, match="as_of must be a day"):
         churn_features(visits, AS_OF + pd.Timedelta(hours=3))
     with pytest.raises(ValueError, match="start must lie before end"):

@@ -10,6 +10,11 @@ from recsys_lib.files import sha256
 FRAME = pd.DataFrame({"name": ["a", "b"], "count": [1, 2]})
 
 
+@pytest.fixture(autouse=True)
+def _data_folder(tmp_path, monkeypatch):
+    monkeypatch.setenv("RECSYS_DATA", str(tmp_path))
+
+
 @pytest.fixture
 def build():
     calls = []
@@ -22,46 +27,46 @@ def build():
     return build
 
 
-def test_built_once_then_loaded(build, tmp_path):
+def test_built_once_then_loaded(build):
     for _ in range(3):
-        pd.testing.assert_frame_equal(cached_table("t", build, {"v": 1}, tmp_path), FRAME)
+        pd.testing.assert_frame_equal(cached_table("t", build, {"v": 1}), FRAME)
     assert len(build.calls) == 1
 
 
-def test_another_version_is_rebuilt(build, tmp_path):
-    cached_table("t", build, {"v": 1}, tmp_path)
-    cached_table("t", build, {"v": 2}, tmp_path)
+def test_another_version_is_rebuilt(build):
+    cached_table("t", build, {"v": 1})
+    cached_table("t", build, {"v": 2})
     assert len(build.calls) == 2
 
 
 @pytest.mark.parametrize("damage", [b"", b"PAR1 damaged"])
 def test_a_damaged_copy_is_rebuilt_and_said(build, tmp_path, damage):
-    cached_table("t", build, {"v": 1}, tmp_path)
+    cached_table("t", build, {"v": 1})
     (tmp_path / "processed" / "t.parquet").write_bytes(damage)
     with pytest.warns(UserWarning, match=r"t\.parquet is damaged"):
-        pd.testing.assert_frame_equal(cached_table("t", build, {"v": 1}, tmp_path), FRAME)
+        pd.testing.assert_frame_equal(cached_table("t", build, {"v": 1}), FRAME)
     assert len(build.calls) == 2
 
 
 def test_a_lost_or_broken_stamp_means_rebuild(build, tmp_path):
-    cached_table("t", build, {"v": 1}, tmp_path)
+    cached_table("t", build, {"v": 1})
     stamp = tmp_path / "processed" / "t.json"
     stamp.write_text("{ not json")
-    cached_table("t", build, {"v": 1}, tmp_path)
+    cached_table("t", build, {"v": 1})
     stamp.unlink()
-    cached_table("t", build, {"v": 1}, tmp_path)
+    cached_table("t", build, {"v": 1})
     assert len(build.calls) == 3
 
 
 def test_a_failing_build_leaves_the_old_copy(build, tmp_path):
-    cached_table("t", build, {"v": 1}, tmp_path)
+    cached_table("t", build, {"v": 1})
 
     def fail():
         raise RuntimeError("no")
 
     with pytest.raises(RuntimeError):
-        cached_table("t", fail, {"v": 2}, tmp_path)
-    cached_table("t", build, {"v": 1}, tmp_path)
+        cached_table("t", fail, {"v": 2})
+    cached_table("t", build, {"v": 1})
     assert len(build.calls) == 1
     assert sorted(file.name for file in (tmp_path / "processed").iterdir()) == ["t.json", "t.parquet"]
 

@@ -1,6 +1,7 @@
 import datetime as dt
 from decimal import Decimal
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -159,10 +160,10 @@ COLUMNS = {
     ),
     "thousands or decimal": (
         'user,item,stars\na,x,1\nb,y,"1,234"\n',
-        "'1,234'; .*between thousands, remove it; if it is a decimal comma, say",
+        "'1,234'; .*if that is a decimal comma, say decimal=','; if it stands between thousands, remove",
     ),
-    "thousands": ('user,item,stars\na,x,1\nb,y,"1,234,567"\n', "'1,234,567'; .*thousands, remove them$"),
-    "thousands and a point": ('user,item,stars\na,x,1\nb,y,"1,234.5"\n', "thousands, remove them$"),
+    "thousands": ('user,item,stars\na,x,1\nb,y,"1,234,567"\n', "'1,234,567'; .*thousands, remove it$"),
+    "thousands and a point": ('user,item,stars\na,x,1\nb,y,"1,234.5"\n', "thousands, remove it$"),
     "header again": ("user,item\na,x\nb,y\nuser,item\nc,z\n", "data row 3: 'user'; .*repeats the header"),
     "header again, numbers": ("user,item\n1,2\n user ,item\n2,2\n", "data row 2: .*repeats the header"),
     "a rule": ("user,item\n----,----\na,x\nb,y\n", "data row 1: '----'; .*a line that was drawn"),
@@ -356,9 +357,11 @@ def test_milliseconds_are_not_taken_for_seconds(write):
         load_interactions(path, user="user", item="item", time="when")
 
 
-def test_an_enormous_file_is_refused_before_it_is_read(write, tmp_path):
-    with pytest.raises(ValueError, match=r"mine\.csv has .* GiB, max_bytes allows"):
-        load(write(GOOD), max_bytes=50)
+def test_an_enormous_file_is_refused_before_it_is_read(write, tmp_path, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr("psutil.virtual_memory", lambda: SimpleNamespace(available=50))
+        with pytest.raises(ValueError, match=r"mine\.csv has \d+ bytes, and 50 of memory are free"):
+            load(write(GOOD))
     # A sparse file: 64 GiB to the eye, nothing on the disk.
     huge = tmp_path / "huge.csv"
     with huge.open("wb") as file:

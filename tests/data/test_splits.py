@@ -265,5 +265,5 @@ def test_a_return_before_the_purchase_leaves_an_item_its_users():
 @pytest.mark.parametrize("cut", ["2020-01", "2020-01-03x", "2020-13-01", (2020, 1), b"2020"])
 def test_a_cut_that_is_no_moment_is_refused_in_words(cut):
     frame = pd.DataFrame({"time": pd.to_datetime(["2020-01-01", "2020-02-01"])})
-    with pytest.raises(ValueError, match="cut must be a time"):
+    with pytest.raises(ValueError, match=r"column .cut.*expected a time"):
         split_by_time(frame, "time", cut)

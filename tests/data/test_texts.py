@@ -6,8 +6,7 @@ import pandas as pd
 import pytest
 
 from recsys_lib.data import load_table
-from recsys_lib.data.abbreviations import words
-from recsys_lib.data.texts import FIELDS, product_texts, spell_out, spell_size
+from recsys_lib.data.texts import FIELDS, plain_words, product_texts, spell_out, spell_size
 
 
 @pytest.fixture(scope="module")
@@ -45,8 +44,8 @@ def test_known_names_are_spelt_out(name, plain) -> None:
 def test_no_abbreviation_is_left_anywhere(products) -> None:
     names = pd.concat([products[field] for field in FIELDS[:3]]).dropna().unique()
     assert len(names) > 2000
-    plain = {word for text in words().values() for word in re.findall("[a-z]+", text)}
-    short = {word.lower() for word in words()} - plain
+    plain = {word for text in plain_words().values() for word in re.findall("[a-z]+", text)}
+    short = {word.lower() for word in plain_words()} - plain
     for name in names:
         text = spell_out(name)
         assert text == text.strip().lower()
@@ -56,7 +55,7 @@ def test_no_abbreviation_is_left_anywhere(products) -> None:
 
 def test_every_abbreviation_of_the_dictionary_occurs(products) -> None:
     names = " ".join(pd.concat([products[field] for field in FIELDS[:3]]).dropna().unique())
-    assert not set(words()) - set(re.findall(r"[A-Z0-9]+", names))
+    assert not set(plain_words()) - set(re.findall(r"[A-Z0-9]+", names))
 
 
 @pytest.mark.parametrize(

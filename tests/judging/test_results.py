@@ -73,30 +73,30 @@ def test_the_folder_comes_from_the_environment(tmp_path: Path, monkeypatch: pyte
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"value": float("nan")}, "value must be a finite number, got nan"),
-        ({"value": float("inf")}, "value must be a finite number"),
-        ({"value": "0.5"}, "value must be a finite number, got '0.5'"),
-        ({"value": True}, "value must be a finite number, got True"),
+        ({"value": float("nan")}, r"value\n.*finite number.*input_value=nan"),
+        ({"value": float("inf")}, r"value\n.*finite number"),
+        ({"value": "0.5"}, r"value\n.*valid number.*'0\.5'"),
+        ({"value": True}, r"value\n.*valid number.*True"),
         ({"value": None}, "without a value there is no interval, and n is 0"),
-        ({"low": float("nan")}, "low and high must be finite"),
+        ({"low": float("nan")}, r"low\n.*finite number"),
         ({"low": None}, "both low and high or neither"),
         ({"high": None}, "both low and high or neither"),
         ({"value": 0.61}, "low ≤ value ≤ high"),
         ({"value": 0.39}, "low ≤ value ≤ high"),
         ({"low": 0.6, "high": 0.4}, "low ≤ value ≤ high"),
-        ({"task": "Complete Journey"}, "task must be lower case"),
-        ({"metric": "NDCG@10"}, "metric must be lower case"),
-        ({"metric": "ndcg@"}, "metric must be lower case"),
-        ({"model": ""}, "model must be a name"),
-        ({"model": " EASE"}, "model must be a name"),
-        ({"n": 0}, "n must be an integer ≥ 1"),
-        ({"n": 9.0}, "n must be an integer ≥ 1"),
-        ({"extra": 1}, "exactly the fields"),
+        ({"task": "Complete Journey"}, r"task\n.*match pattern"),
+        ({"metric": "NDCG@10"}, r"metric\n.*match pattern"),
+        ({"metric": "ndcg@"}, r"metric\n.*match pattern"),
+        ({"model": ""}, r"model\n.*match pattern"),
+        ({"model": " EASE"}, r"model\n.*match pattern"),
+        ({"n": 0}, "n is 0, but there is a value"),
+        ({"n": 9.0}, r"n\n.*valid integer"),
+        ({"extra": 1}, r"extra\n.*not permitted"),
     ],
 )
 def test_a_bad_row_is_refused_and_named(changes: dict[str, Any], message: str, tmp_path: Path) -> None:
     rows = [row(model="good"), row(**changes)]
-    with pytest.raises(ValueError, match=f"row 1.*{message}"):
+    with pytest.raises(ValueError, match=rf"rows\.1\b(?s:.*){message}"):
         save_results(NAME, "smoke", 0, 1.0, rows, folder=tmp_path)
     assert list(tmp_path.iterdir()) == []
 
@@ -109,13 +109,13 @@ def test_an_interval_may_miss_its_value_by_rounding_only() -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"notebook": "recommenders"}, "notebook must be a name"),
-        ({"profile": "fast"}, "profile must be one of"),
-        ({"seed": None}, "seed must be an integer"),
-        ({"seconds": -1}, "seconds must be"),
-        ({"rows": []}, "at least one row"),
+        ({"notebook": "recommenders"}, r"notebook\n.*match pattern"),
+        ({"profile": "fast"}, r"profile\n.*'smoke', 'default' or 'full'"),
+        ({"seed": None}, r"seed\n.*valid integer"),
+        ({"seconds": -1}, r"seconds\n.*greater than or equal to 0"),
+        ({"rows": []}, r"rows\n.*at least 1 item"),
         ({"rows": [row(), row()]}, "row 1 repeats .* of row 0"),
-        ({"date": "today"}, "exactly the fields"),
+        ({"date": "today"}, r"date\n.*not permitted"),
     ],
 )
 def test_a_bad_payload_is_refused(changes: dict[str, Any], message: str) -> None:
@@ -129,7 +129,7 @@ def test_missing_and_damaged_files_are_explained(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match='make run NOTEBOOKS="03"'):
         load_results(NAME, folder=tmp_path)
     (tmp_path / "03_recommenders.json").write_text('{"rows": NaN}')
-    with pytest.raises(ValueError, match=r"03_recommenders\.json: .*exactly the fields"):
+    with pytest.raises(ValueError, match=r"03_recommenders\.json: (?s:.*)notebook\n.*Field required"):
         load_results(NAME, folder=tmp_path)
 
 

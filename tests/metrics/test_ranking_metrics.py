@@ -207,15 +207,14 @@ def test_relevant_may_be_an_interactions_object():
     assert ranking_metrics(ids, Holder()) == ranking_metrics(ids, relevant)
 
 
-def test_tensors_in_tensors_out():
+def test_tensors_are_judged_on_the_host():
     ids, relevant = random_lists(4)
     arrays = ranking_metrics(ids, relevant, per_user=True)
     tensors = ranking_metrics(torch.from_numpy(ids), relevant, per_user=True)
     for name in NAMES:
         assert isinstance(arrays[name], np.ndarray)
-        assert isinstance(tensors[name], torch.Tensor)
-        assert tensors[name].dtype == torch.float64
-        np.testing.assert_array_equal(tensors[name].numpy(), arrays[name])
+        assert isinstance(tensors[name], np.ndarray)
+        np.testing.assert_array_equal(tensors[name], arrays[name])
 
 
 def test_item_ids_beyond_32_bits():

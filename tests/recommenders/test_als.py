@@ -229,7 +229,7 @@ def test_the_seed_decides_the_start():
 
 def test_stored_and_loaded_it_goes_on(tmp_path):
     train = interactions()
-    model = ALS(factors=6, iterations=2, progress=False).fit(train)
+    model = ALS(factors=6, iterations=2).fit(train)
     model.save(tmp_path)
     loaded = ALS.load(tmp_path)
     np.testing.assert_array_equal(loaded.recommend(k=3).ids, model.recommend(k=3).ids)
@@ -238,11 +238,12 @@ def test_stored_and_loaded_it_goes_on(tmp_path):
     np.testing.assert_array_equal(loaded.partial_fit(new).score(), model.partial_fit(new).score())
 
 
-def test_progress_is_shown_on_request(capsys):
-    ALS(factors=3, iterations=2, progress=True).fit(interactions())
-    assert "ALS: 100%" in capsys.readouterr().err
-    ALS(factors=3, iterations=2, progress=False).fit(interactions())
+def test_progress_is_shown_on_a_terminal_only(capsys, monkeypatch):
+    ALS(factors=3, iterations=2).fit(interactions())
     assert capsys.readouterr().err == ""
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True, raising=False)
+    ALS(factors=3, iterations=2).fit(interactions())
+    assert "ALS: 100%" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -349,7 +349,7 @@ def test_lists_on_a_device_stay_there(monkeypatch):
 
 def test_a_fit_that_fails_leaves_the_model_as_it_was():
     train, other = events(OLD), events(OLD[:-1])
-    model = ALS(factors=2, progress=False)
+    model = ALS(factors=2)
     with pytest.raises(ValueError, match="item_factors must have shape"):
         model.fit(train, item_factors=np.ones((1, 1)))
     with pytest.raises(NotFittedError):

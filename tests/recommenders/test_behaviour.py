@@ -72,24 +72,22 @@ MODELS = {
     ),
     "ContentBased": Model("content", "ContentBased", cannot="partial_fit", extra="texts"),
     "EASE": Model("ease", "EASE", {"regularization": 1.0}, cannot="partial_fit"),
-    "ALS": Model("als", "ALS", {"factors": 4, "regularization": 0.1, "progress": False}),
+    "ALS": Model("als", "ALS", {"factors": 4, "regularization": 0.1}),
     "BPR": Model(
         "bpr",
         "BPR",
-        {"factors": 8, "learning_rate": 0.05, "epochs": 10, "progress": False},
+        {"factors": 8, "learning_rate": 0.05, "epochs": 10},
         cannot="fold_in partial_fit",
     ),
     # predicts ratings, and here everybody gives the same one
     "BiasedMF": Model(
         "biased_mf",
         "BiasedMF",
-        {"progress": False},
+        {},
         exempt=("answer",),
         cannot="fold_in partial_fit",
     ),
-    "TwoTower": Model(
-        "two_tower", "TwoTower", {"factors": 8, "epochs": 4, "progress": False}, cannot="partial_fit"
-    ),
+    "TwoTower": Model("two_tower", "TwoTower", {"factors": 8, "epochs": 4}, cannot="partial_fit"),
     "Hybrid": Model("hybrid", "Hybrid", {"parts": (ItemKNN(), Popularity())}, cannot="similar"),
     "BoostedRanker": Model(
         "ranker",
@@ -782,12 +780,6 @@ def test_features_may_be_a_tensor_and_must_fit_32_bits():
     np.testing.assert_array_equal(model.fit(random_train(), item_features=tensor).score(), wanted)
     with pytest.raises(ValueError, match="finite numbers, also in 32 bits"):
         model.fit(random_train(), item_features=features * 1e300)
-
-
-def test_an_older_model_is_named(tmp_path):
-    (tmp_path / "model.json").write_text("{}")
-    with pytest.raises(FileNotFoundError, match=r"only model\.json, of an earlier version"):
-        Popularity.load(tmp_path)
 
 
 @pytest.mark.parametrize(

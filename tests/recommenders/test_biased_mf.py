@@ -9,7 +9,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 from recsys_lib.recommenders.biased_mf import BiasedMF, ridge
 
-SETTINGS = {"factors": 3, "regularization": 0.4, "bias_regularization": 0.2, "progress": False}
+SETTINGS = {"factors": 3, "regularization": 0.4, "bias_regularization": 0.2}
 
 
 def ratings(n_users=14, n_items=11, seed=0):
@@ -113,9 +113,7 @@ def test_predictions_find_withheld_ratings():
     true = np.clip(3 + generator.normal(size=60)[:, None] * 0.5 + taste @ kind.T, 1, 5)
     shown = generator.random(true.shape) < 0.6
     train = as_interactions(true * shown)
-    model = BiasedMF(
-        factors=4, regularization=0.3, bias_regularization=0.1, iterations=20, progress=False
-    ).fit(train)
+    model = BiasedMF(factors=4, regularization=0.3, bias_regularization=0.1, iterations=20).fit(train)
     users, items = np.nonzero(~shown)
     base = model.mean_ + (model.user_biases_[users] + model.item_biases_[items]).numpy()
     error, plain = (np.sqrt(np.mean((p - true[~shown]) ** 2)) for p in (model.predict(users, items), base))

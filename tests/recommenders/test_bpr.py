@@ -19,7 +19,7 @@ from recsys_lib.recommenders.bpr import (
     step,
 )
 
-SETTINGS = {"factors": 6, "progress": False}
+SETTINGS = {"factors": 6}
 HOST = torch.device("cpu")
 
 

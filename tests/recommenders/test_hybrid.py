@@ -249,7 +249,6 @@ def test_too_little_to_hold_out_gives_equal_weights():
         ({"parts": [Hybrid(parts=[Popularity()])]}, "made of parts itself"),
         ({"task": "repeat"}, "task must be one of"),
         ({"holdout": "future"}, "holdout must be one of"),
-        ({"share": 1.0}, "share must lie between 0 and 1"),
         ({"days": 0}, "days must be a number above 0"),
     ],
 )

@@ -17,7 +17,7 @@ from recsys_lib.recommenders.towers import (
 )
 from recsys_lib.recommenders.two_tower import TwoTower
 
-SETTINGS = {"factors": 6, "epochs": 30, "progress": False}
+SETTINGS = {"factors": 6, "epochs": 30}
 HOST = torch.device("cpu")
 
 

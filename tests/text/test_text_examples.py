@@ -92,9 +92,10 @@ def diary() -> pd.DataFrame:
     return frame.assign(time=pd.to_datetime(frame["time"], format="mixed"))
 
 
-def test_related_purchases_by_hand(diary) -> None:
+def test_related_purchases_by_hand(diary, monkeypatch) -> None:
+    monkeypatch.setattr("recsys_lib.text.examples.RECENT", 2)
     pairs = pd.DataFrame({"user": [0, 0, 1, 7], "item": [2, 3, 0, 0]})
-    texts = related_purchases(diary, pairs, MAY, NAMES, VECTORS, recent=2)
+    texts = related_purchases(diary, pairs, MAY, NAMES, VECTORS)
     # Two bottles of milk of different brands are one kind; of 1 May and of last year nothing is known.
     assert texts == ["cheese once; milk 2 times", "soap once; cheese once", "soap once", "no purchases yet"]
 
@@ -113,5 +114,3 @@ def test_related_purchases_refuse_what_they_cannot_name(diary) -> None:
     pairs = pd.DataFrame({"user": [0], "item": [0]})
     with pytest.raises(ValueError, match="5 items need a name and a vector each, got 4 and 4"):
         related_purchases(diary, pairs, MAY, NAMES[:4], VECTORS[:4])
-    with pytest.raises(ValueError, match="at least 1"):
-        related_purchases(diary, pairs, MAY, NAMES, VECTORS, recent=0)

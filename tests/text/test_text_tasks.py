@@ -13,6 +13,7 @@ from recsys_lib.text import (
     labeled_pairs,
     masked_texts,
     matching_texts,
+    tokenize,
 )
 from recsys_lib.text.tasks import IGNORED
 
@@ -152,7 +153,7 @@ def test_pairs_that_do_not_fit_are_refused(tiny) -> None:
 def test_a_long_pair_is_cut_and_said_to_be(tiny) -> None:
     first, second = ["milk " * 50, "tea"], ["bread", "rice"]
     with pytest.warns(UserWarning, match="1 of 2 texts have more than 20 tokens"):
-        examples = labeled_pairs(tiny.tokenizer, first, second, [0, 1], max_tokens=20)
-    assert examples.lengths.tolist() == [20, 5]
-    words = tiny.tokenizer.convert_ids_to_tokens(examples.tokens.ids[:20])
+        tokens = tokenize(tiny.tokenizer, first, second, max_tokens=20)
+    assert tokens.lengths.tolist() == [20, 5]
+    words = tiny.tokenizer.convert_ids_to_tokens(tokens.ids[:20])
     assert words[-2:] == ["bread", "[SEP]"]  # the short second text is whole

@@ -12,34 +12,16 @@ from matplotlib.figure import Figure
 
 from recsys_lib.course.front import tables
 from recsys_lib.course.plots import COLORS, draw_boxes, use_course_style
-from recsys_lib.files import atomic_path
+from recsys_lib.files import atomic_path, project_root, read_rows
 
-DATA = {  # box → place, small print, notebooks it goes into
-    "Complete Journey": (1.4, "2,469 households", "123456789"),
-    "MovieLens 100K": (5.6, "943 people", "136"),
-    "your data": (9.8, "user, item, time", "36"),
-    "search queries": (14.0, "109, by hand", "4"),
-    "Open Bandit": (18.2, "six logs of a shop", "9"),
-}
-NOTEBOOKS = {
-    "01 preparation": (0.0, "clean, join, split"),
-    "02 networks": (3.1, "every gradient"),
-    "03 recommenders": (6.2, "neighbours to blends"),
-    "04 BERT": (9.3, "search, intent"),
-    "05 conversion": (12.4, "coupons, uplift"),
-    "06 evaluation": (15.5, "what to believe"),
-    "07 loyalty": (18.6, "churn, value"),
-    "08 real time": (21.7, "a service, load"),
-    "09 bandits": (24.8, "learn while showing"),
-}
-LIBRARY = {  # the first and the last are used by all: their lines would hide the others
-    "data, scoring": (0.0, "used by all", ""),
-    "networks": (3.1, "networks by hand", "25"),
-    "recommenders": (6.2, "fit, recommend, save", "34568"),
-    "text": (9.3, "encode, fine-tune", "4"),
-    "customers, online": (12.4, "as of a day; clicks, service", "56789"),
-    "metrics, judging": (15.5, "used by all", ""),
-}
+_MAP = read_rows(project_root() / "data" / "course_map.csv")
+# Box → place, small print, notebooks that it goes into; the first and the last of the library are used by
+# all: their lines would hide the others.
+DATA, LIBRARY = (
+    {row["name"]: (float(row["x"]), row["small"], row["notebooks"]) for row in _MAP if row["level"] == level}
+    for level in ("data", "recsys_lib")
+)
+NOTEBOOKS = {row["name"]: (float(row["x"]), row["small"]) for row in _MAP if row["level"] == "notebooks"}
 
 
 def draw_charts(kept: Mapping[str, Any], folder: Path) -> None:

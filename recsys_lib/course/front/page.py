@@ -14,7 +14,7 @@ from typing import Any
 
 from recsys_lib.course.front import charts, questions, tables
 from recsys_lib.course.notebooks import find_notebooks, read_notebook
-from recsys_lib.files import atomic_path, project_root, sha256
+from recsys_lib.files import atomic_path, project_root, read_rows, sha256
 from recsys_lib.judging.results import validate_results
 
 PART = re.compile(r"(<!-- generated: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
@@ -137,7 +137,7 @@ def load_kept(root: Path) -> dict[str, Any]:
         "course": json.loads(course.read_text(encoding="utf-8")) if course.is_file() else None,
         "benchmarks": {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in benchmarks},
         "titles": titles,
-        "glossary": tables.read_glossary(root / "data" / "glossary.csv"),
+        "glossary": read_rows(root / "data" / "glossary.csv"),
     }
 
 

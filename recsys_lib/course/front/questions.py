@@ -4,34 +4,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from recsys_lib.course.front.tables import BASELINES, NOT_YET, markdown_table, task_rows, with_interval
+from recsys_lib.files import project_root, read_rows
 
-HIGHER, LOWER = "higher is better", "lower is better"
 # Question, task, metric, its name, which direction is better; then the simple rival and the model that the
 # notebook chose before it looked at the test.
-QUESTIONS = (
-    ("What rating will somebody give a film?", "movielens_rating", "rmse", "RMSE, stars", LOWER,
-     "global mean", "BiasedMF"),
-    ("What will a household spend in four weeks?", "next_four_weeks_spend", "rmse", "RMSE, dollars", LOWER,
-     "linear regression", "network"),
-    ("Which products answer a shopper's words?", "search", "ndcg@10", "NDCG@10", HIGHER,
-     "TF-IDF of letters", "weighted letters and MiniLM"),
-    ("Will this household buy this product next month?", "purchase_intent", "roc_auc", "ROC AUC", HIGHER,
-     "counts, boosted trees", "counts (trees) + BERT"),
-    ("Who wants a product that nobody bought yet?", "new_products", "ndcg@10", "NDCG@10", HIGHER,
-     "attributes", "attributes + frozen MiniLM"),
-    ("Who redeems a coupon?", "campaign_conversion", "roc_auc", "ROC AUC", HIGHER,
-     "redeemed before", "logistic regression"),
-    ("Whom to send it, in dollars earned?", "campaign_decision", "profit_dollars", "profit", HIGHER,
-     "redeemed before", "model, threshold"),
-    ("Whom does a coupon change? (a simulation)", "uplift", "qini", "Qini coefficient", HIGHER,
-     "response model", "X-learner"),
-    ("Who stays away for four weeks?", "churn", "roc_auc", "ROC AUC", HIGHER,
-     "visits", "logistic regression"),
-    ("What will a household spend in 13 weeks?", "spend_13_weeks", "mae", "mean error, dollars", LOWER,
-     "last 13 weeks", "BG/NBD × Gamma-Gamma"),
-    ("Which banner, while learning? (a simulation)", "bandit_stationary", "regret", "clicks lost", LOWER,
-     "ε-greedy, 0.1", "Thompson"),
-)  # fmt: skip
+QUESTIONS = read_rows(project_root() / "data" / "questions.csv")
 
 LEADERBOARD_SENTENCES = {
     "complete_journey_all": "The shop, all products",
@@ -43,18 +20,20 @@ LEADERBOARD_SENTENCES = {
 def answers_table(kept: Mapping[str, Any]) -> str:
     """Compare a simple rival and a model of the notebook in the course's other questions."""
     rows = []
-    for question, task, metric, name, better, *shown in QUESTIONS:
+    for of in QUESTIONS:
+        shown = (of["rival"], of["model"])
         found = {
             row["model"]: (notebook, row)
             for notebook, of_notebook in kept["results"].items()
             for row in of_notebook
-            if (row["task"], row["metric"]) == (task, metric) and row["model"] in shown
+            if (row["task"], row["metric"]) == (of["task"], of["metric"]) and row["model"] in shown
         }
         if found:
             notebook, _ = next(iter(found.values()))
             cells = [f"{one}: {with_interval(found[one][1])}" if one in found else "–" for one in shown]
             link = f"[{notebook[:2]}](notebooks/{notebook}.ipynb)"
-            rows.append((f"{question} {link}", f"{name}, {better}", *cells))
+            measure = f"{of['measure']}, {of['better']} is better"
+            rows.append((f"{of['question']} {link}", measure, *cells))
     head = ("question", "measure", "simple rival", "the model")
     return markdown_table(head, "llll", rows) if rows else NOT_YET
 

@@ -1,8 +1,6 @@
 """The tables of the front page, as Markdown, from kept results and benchmarks."""
 
-import csv
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 NOT_YET = "*Not measured yet: `make run`, then `make results readme`.*"
@@ -150,12 +148,6 @@ def sizes_table(kept: Mapping[str, Any]) -> str:
         ("whole course, two cores, no GPU", f"{seconds / 60:.1f} min"),
     ]
     return markdown_table(("", ""), "lr", rows)
-
-
-def read_glossary(path: Path) -> list[dict[str, str]]:
-    """Read rows with `english`, `chinese`, `meaning` and `notebook` (numbers, the first one first)."""
-    with path.open(encoding="utf-8", newline="") as file:
-        return list(csv.DictReader(file))
 
 
 def glossary_table(kept: Mapping[str, Any]) -> str:

@@ -37,6 +37,6 @@ def similar_factors(factors: torch.Tensor, items: np.ndarray, k: int, themselves
     return top_k(as_native(queries), as_native(unit), k, exclude=themselves)
 
 
-def progress_bar(rounds: Iterable, title: str, shown: bool | None) -> tqdm:
-    """Show a bar over the rounds; None: on a terminal only."""
-    return tqdm(rounds, desc=title, disable=None if shown is None else not shown)
+def progress_bar(rounds: Iterable, title: str) -> tqdm:
+    """Show a bar over the rounds, on a terminal only."""
+    return tqdm(rounds, desc=title, disable=None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,7 @@ def settings_of(model: Any) -> dict[str, Any]:
     return {
         field.name: _plain(getattr(model, field.name))
         for field in fields(model)
-        if field.init and field.name not in ("device", "progress")
+        if field.init and field.name != "device"
     }
 
 
@@ -59,18 +60,11 @@ def load_model(kind: type, folder: str | Path, device: str, base: type) -> Any:
     """
     path = Path(folder) / MODEL_FILE
     if not path.is_file():
-        older = path.with_suffix(".json").is_file()
-        found = "only model.json, of an earlier version" if older else f"there is no {MODEL_FILE}"
-        raise FileNotFoundError(f"no model in {folder}: {found}. Save a model there first")
-    try:
+        raise FileNotFoundError(f"no model in {folder}: there is no {MODEL_FILE}. Save a model there first")
+    with _damage_told(folder):
         tensors, stamp = load_tensors(path)
         found = stamp["format"], stamp["version"], stamp["class"]
         parts = [entry["class"] for entry in stamp["settings"].get("parts", ())]
-    except (KeyError, TypeError, AttributeError) as error:
-        raise ValueError(f"the model in {folder} is damaged: {error!r}. Save it again") from error
-    except ValueError as error:
-        why = str(error).removeprefix(f"{MODEL_FILE} is damaged: ")
-        raise ValueError(f"the model in {folder} is damaged: {why}. Save it again") from error
     if found[:2] != (FORMAT, VERSION):
         raise ValueError(f"{path} holds {found[0]} version {found[1]}; this library reads version {VERSION}")
     if found[2] != kind.__name__:
@@ -80,12 +74,18 @@ def load_model(kind: type, folder: str | Path, device: str, base: type) -> Any:
     known = {below.__name__: below for below in _subclasses(base)}
     if set(parts) - set(known):
         raise ValueError(f"a part is of class {min(set(parts) - set(known))}: import it before loading")
-    try:
+    with _damage_told(folder):
         state = {name: _put_together(name, form, tensors) for name, form in stamp["state"].items()}
         ids = _index(stamp["users"]), _index(stamp["items"])
         if state["matrix_"].shape != (len(ids[0]), len(ids[1])):
             raise ValueError("its ids are not those of its matrix")
         return _restored(kind, stamp["settings"], state, ids, device, known)
+
+
+@contextmanager
+def _damage_told(folder: str | Path) -> Iterator[None]:
+    try:
+        yield
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"the model in {folder} is damaged: {error!r}. Save it again") from error
 

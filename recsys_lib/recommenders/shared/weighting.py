@@ -61,11 +61,9 @@ def recent_users(train: Interactions, days: float) -> np.ndarray:
 def seconds(times: pd.Series | np.ndarray) -> np.ndarray:
     """Return times as float64 seconds: datetimes since 1970, numbers as they are."""
     times = np.asarray(times)
-    return (
-        (times - np.datetime64(0, "s")) / np.timedelta64(1, "s")
-        if times.dtype.kind == "M"
-        else times.astype(float)
-    )
+    if times.dtype.kind == "M":
+        return (times - np.datetime64(0, "s")) / np.timedelta64(1, "s")
+    return times.astype(float)
 
 
 def decay(times: pd.Series | np.ndarray, half_life: float) -> np.ndarray:

@@ -293,3 +293,13 @@ def test_another_address_needs_a_key(folder):
 
 def clean_environment():
     return {name: value for name, value in os.environ.items() if name != "SHOP_KEY"}
+
+
+def test_the_service_needs_neither_torch_nor_pandas():
+    """What a fit needs, the service would carry along: hundreds of MiB."""
+    code = "import sys, recsys_lib.online.__main__; print(*sys.modules)"
+    loaded = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    ).stdout.split()
+    assert "fastapi" in loaded
+    assert not {"torch", "pandas"} & set(loaded)

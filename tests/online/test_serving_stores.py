@@ -86,6 +86,16 @@ def test_many_threads_lose_nothing(store):
     store.forget(34)
 
 
+def test_a_commit_waits_for_the_disk(tmp_path):
+    store = EventStore(f"sqlite:///{tmp_path / 'e.sqlite'}")
+    with store._engine.connect() as connection:
+        settings = [
+            connection.exec_driver_sql(f"PRAGMA {name}").scalar() for name in ("journal_mode", "synchronous")
+        ]
+    assert settings == ["wal", 2]  # 2: FULL
+    store.close()
+
+
 def test_the_cache_in_the_process_forgets_the_oldest_and_the_late():
     cache = MemoryCache(2)
     for key in "abc":

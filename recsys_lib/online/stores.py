@@ -22,7 +22,12 @@ _EVENTS = Table(
     Column("time", Float(53), nullable=False),
     sqlite_autoincrement=True,  # numbers of deleted rows are not given out again
 )
-_FORGOTTEN = Table("forgotten", _TABLES, Column("household", Integer, primary_key=True, autoincrement=False))
+_FORGOTTEN = Table(
+    "forgotten",
+    _TABLES,
+    Column("household", Integer, primary_key=True, autoincrement=False),
+    Column("number", Integer, nullable=False),  # the last event before; a fit that knows later ones obeyed
+)
 # One statement for SQLite and PostgreSQL alike: what is known already is left as it is.
 _ADD = text(
     "INSERT INTO events (id, household, item, kind, time) VALUES (:id, :household, :item, :kind, :time) "
@@ -30,16 +35,21 @@ _ADD = text(
 )
 _OF = text(
     "SELECT number, item, kind, time FROM events WHERE household = :household AND number > :after "
-    "UNION ALL SELECT -1, 0, '', 0 FROM forgotten WHERE household = :household ORDER BY 4, 1"
+    "UNION ALL SELECT -1, 0, '', 0 FROM forgotten WHERE household = :household AND number >= :after "
+    "ORDER BY 4, 1"
 )
 _FORGET = (
+    text(
+        "INSERT INTO forgotten SELECT :household, COALESCE(MAX(number), 0) FROM (SELECT number FROM events "
+        "UNION ALL SELECT number FROM forgotten) AS every WHERE TRUE "
+        "ON CONFLICT (household) DO UPDATE SET number = excluded.number"
+    ),
     text("DELETE FROM events WHERE household = :household"),
-    text("INSERT INTO forgotten (household) VALUES (:household) ON CONFLICT DO NOTHING"),
 )
 
 
 class Past(NamedTuple):
-    """What the store knows of a household: its events, oldest first, and whether it was forgotten before."""
+    """What the store knows of a household: its events, oldest first, and whether to ignore the fit."""
 
     events: list[tuple[int, int, str, float]]  # number, item, kind, time
     forgotten: bool
@@ -63,7 +73,7 @@ class EventStore:
             return sum(connection.execute(_ADD, one).rowcount for one in events)
 
     def of(self, household: int, after: int = 0) -> Past:
-        """Return the events of a household whose number is above `after`."""
+        """Return the events of a household whose number is above `after`, the last that the fit knows."""
         with self._engine.connect() as connection:
             found = connection.execute(_OF, {"household": household, "after": after}).fetchall()
         events = [tuple(row) for row in found if row[0] >= 0]

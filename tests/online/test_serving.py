@@ -275,6 +275,32 @@ def test_what_was_removed_or_forgotten_is_not_trained_on(tmp_path):
     store.close()
 
 
+def test_what_a_deleted_household_bought_later_survives_the_next_fit(tmp_path):
+    store = EventStore(f"sqlite:///{tmp_path / 'events.sqlite'}")
+    moment = float(lines()["time"].max())
+    bought = {"household": 5, "item": 1_003, "kind": "purchase", "time": moment}
+
+    def has():
+        shop = Shop(tmp_path)
+        history = shop.history(5, store.of(5, shop.after), moment)
+        return {int(shop.model.items[column]) for column in np.flatnonzero(history)}
+
+    publish_tiny(tmp_path)
+    assert len(has()) > 5
+    store.add([bought | {"id": "before", "item": 1_001}])
+    store.forget(5)
+    assert has() == set()
+    store.forget(6)  # nothing is left in the store then
+    assert store.of(6, Shop(tmp_path).after).forgotten
+    store.add([bought | {"id": "later"}])
+    assert has() == {1_003}
+    publish_tiny(tmp_path, *training_lines(lines(), store))
+    assert has() == {1_003}
+    store.forget(5)
+    assert has() == set()  # though the model in use has its row
+    store.close()
+
+
 def test_a_fit_before_the_first_event(tmp_path):
     store = EventStore(f"sqlite:///{tmp_path / 'events.sqlite'}")
     frame, after = training_lines(lines(), store)

@@ -55,7 +55,11 @@ def test_events_come_back_in_order_and_once(store):
     assert store.of(30, start + 1).events == [past.events[0]]
     store.forget(30)
     assert store.of(30) == ([], True)
-    assert len(store.of(31).events) == 1
+    *_, last = store.of(31).events
+    assert store.of(30, last[0]).forgotten  # of a fit that knows no later event, its row must not count
+    store.add([event(4, 31)])
+    assert not store.of(30, last[0] + 1).forgotten  # this one has obeyed
+    assert len(store.of(31).events) == 2
     store.forget(31)
 
 

@@ -102,6 +102,6 @@ def served(folder: Path, *arguments: str, **more):
 
 def stored(folder: Path) -> pd.DataFrame:
     store = EventStore(f"sqlite:///{folder / 'events.sqlite'}")
-    rows, _ = store.rows()
+    rows = store.rows()
     store.close()
     return pd.DataFrame(rows)

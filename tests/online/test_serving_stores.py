@@ -46,7 +46,7 @@ def store(request, tmp_path):
 
 
 def test_events_come_back_in_order_and_once(store):
-    start = max([row["number"] for row in store.rows()[0]], default=0)
+    start = max([row["number"] for row in store.rows()], default=0)
     assert store.add([event(1, 30, moment=7.0), event(2, 30, moment=6.0)]) == 2
     assert store.add([event(2, 30, item=5), event(3, 31)]) == 1  # the first that was sent stays
     past = store.of(30, start)

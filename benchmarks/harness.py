@@ -31,6 +31,8 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
+from recsys_lib.files import atomic_path
+
 RESULTS = Path(__file__).parent / "results"
 
 
@@ -177,7 +179,8 @@ def save(name: str, payload: dict) -> Path:
     """Write `payload` to benchmarks/results/NAME.json and return the path."""
     RESULTS.mkdir(parents=True, exist_ok=True)
     path = RESULTS / f"{name}.json"
-    path.write_text(json.dumps(payload, indent=1) + "\n")
+    with atomic_path(path) as temporary:
+        temporary.write_text(json.dumps(payload, indent=1) + "\n")
     return path
 
 

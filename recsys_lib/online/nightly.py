@@ -9,7 +9,7 @@ from scipy.sparse import eye_array
 
 from recsys_lib.data import Interactions, load_table, prepared_lines, product_texts
 from recsys_lib.online.shop import Model, publish
-from recsys_lib.online.stores import KINDS, EventStore
+from recsys_lib.online.stores import FORGET, KINDS, EventStore
 from recsys_lib.recommenders import ItemKNN, Trending
 from recsys_lib.recommenders.shared.history import history_weights
 from recsys_lib.recommenders.shared.weighting import seconds
@@ -44,15 +44,15 @@ def training_lines(lines: pd.DataFrame, store: EventStore) -> tuple[pd.DataFrame
     `lines` has `household`, `item` and `time` (seconds since 1970); a `value` is added. What a household
     removed is left out up to that moment; of forgotten households, all that came before.
     """
-    rows, forgotten = store.rows()
-    events = pd.DataFrame(rows, columns=["number", "household", "item", "kind", "time"])
-    old = lines[~lines["household"].isin(forgotten)].assign(value=1.0, kind="purchase")
+    rows = pd.DataFrame(store.rows(), columns=["number", "household", "item", "kind", "time"])
+    forgotten, events = rows[rows["kind"] == FORGET], rows[rows["kind"] != FORGET]
+    old = lines[~lines["household"].isin(forgotten["household"])].assign(value=1.0, kind="purchase")
     every = pd.concat([old, events.assign(value=events["kind"].map(KINDS))], ignore_index=True)
     gone = every[every["kind"] == "removal"].groupby(["household", "item"])["time"].max().rename("gone")
     every = every.join(gone, on=["household", "item"])
     every = every[(every["kind"] != "removal") & ~(every["time"] <= every["gone"])]
     kinds = {"household": "int64", "item": "int64", "time": float, "value": float}  # also where one is empty
-    return every[list(kinds)].astype(kinds), max((row["number"] for row in rows), default=0)
+    return every[list(kinds)].astype(kinds), int(rows["number"].max()) if len(rows) else 0
 
 
 def fit_and_publish(folder: str | Path, store: str) -> None:

@@ -2,6 +2,7 @@
 
 import threading
 import time
+import uuid
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -10,6 +11,7 @@ from sqlalchemy import Column, Float, Integer, MetaData, String, Table, create_e
 from sqlalchemy.engine import make_url
 
 KINDS = {"purchase": 1.0, "view": 0.1, "removal": 0.0}  # what an event adds to the history
+FORGET = "forget"  # the kind of the row that is left of a deleted household: later fits know it
 _TABLES = MetaData()
 _EVENTS = Table(
     "events",
@@ -22,7 +24,6 @@ _EVENTS = Table(
     Column("time", Float(53), nullable=False),
     sqlite_autoincrement=True,  # numbers of deleted rows are not given out again
 )
-_FORGOTTEN = Table("forgotten", _TABLES, Column("household", Integer, primary_key=True, autoincrement=False))
 # One statement for SQLite and PostgreSQL alike: what is known already is left as it is.
 _ADD = text(
     "INSERT INTO events (id, household, item, kind, time) VALUES (:id, :household, :item, :kind, :time) "
@@ -30,16 +31,12 @@ _ADD = text(
 )
 _OF = text(
     "SELECT number, item, kind, time FROM events WHERE household = :household AND number > :after "
-    "UNION ALL SELECT -1, 0, '', 0 FROM forgotten WHERE household = :household ORDER BY 4, 1"
-)
-_FORGET = (
-    text("DELETE FROM events WHERE household = :household"),
-    text("INSERT INTO forgotten (household) VALUES (:household) ON CONFLICT DO NOTHING"),
+    "ORDER BY time, number"
 )
 
 
 class Past(NamedTuple):
-    """What the store knows of a household: its events, oldest first, and whether it was forgotten before."""
+    """What the store knows of a household: its events, oldest first, and whether to ignore the fit."""
 
     events: list[tuple[int, int, str, float]]  # number, item, kind, time
     forgotten: bool
@@ -63,23 +60,23 @@ class EventStore:
             return sum(connection.execute(_ADD, one).rowcount for one in events)
 
     def of(self, household: int, after: int = 0) -> Past:
-        """Return the events of a household whose number is above `after`."""
+        """Return the events of a household whose number is above `after`, the last that the fit knows."""
         with self._engine.connect() as connection:
             found = connection.execute(_OF, {"household": household, "after": after}).fetchall()
-        events = [tuple(row) for row in found if row[0] >= 0]
+        events = [tuple(row) for row in found if row[2] != FORGET]
         return Past(events, len(events) < len(found))
 
     def forget(self, household: int) -> None:
-        """Delete the events of a household, and remember that training has to leave it out."""
+        """Delete the events of a household; one row is left: fits leave out what came before."""
+        row = {"id": uuid.uuid4().hex, "household": household, "item": 0, "kind": FORGET, "time": 0.0}
         with self._engine.begin() as connection:
-            for statement in _FORGET:
-                connection.execute(statement, {"household": household})
+            connection.execute(_EVENTS.delete().where(_EVENTS.c.household == household))
+            connection.execute(_ADD, row)
 
-    def rows(self) -> tuple[list[dict[str, Any]], set[int]]:
-        """Return all events in the order of their numbers, and the households to forget."""
+    def rows(self) -> list[dict[str, Any]]:
+        """Return all rows in the order of their numbers."""
         with self._engine.connect() as connection:
-            events = connection.execute(_EVENTS.select().order_by(_EVENTS.c.number)).mappings()
-            return list(map(dict, events)), set(connection.execute(_FORGOTTEN.select()).scalars())
+            return list(map(dict, connection.execute(_EVENTS.select().order_by(_EVENTS.c.number)).mappings()))
 
     def close(self) -> None:
         """Give all connections back."""

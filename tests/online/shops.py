@@ -10,6 +10,7 @@ import time
 import urllib.error
 import urllib.request
 from contextlib import contextmanager
+from http.client import HTTPException
 from pathlib import Path
 
 import numpy as np
@@ -53,6 +54,8 @@ def ask(url: str, body=None, method=None, headers=None) -> tuple[int, dict]:
             return answer.status, json.loads(answer.read() or b"{}")
     except urllib.error.HTTPError as error:
         return error.code, json.loads(error.read() or b"{}")
+    except HTTPException as error:  # killed between the head of an answer and its body
+        raise ConnectionError(str(error)) from error
 
 
 def start(folder: Path, port: int, *arguments: str, before=None, **environment: str) -> subprocess.Popen:
@@ -102,6 +105,6 @@ def served(folder: Path, *arguments: str, **more):
 
 def stored(folder: Path) -> pd.DataFrame:
     store = EventStore(f"sqlite:///{folder / 'events.sqlite'}")
-    rows, _ = store.rows()
+    rows = store.rows()
     store.close()
     return pd.DataFrame(rows)

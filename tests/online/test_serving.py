@@ -271,7 +271,33 @@ def test_what_was_removed_or_forgotten_is_not_trained_on(tmp_path):
     frame, after = training_lines(old, store)
     assert len(frame[(frame["household"] == 1) & (frame["item"] == 1_001)]) == 1
     assert len(frame[frame["household"] == 2]) == 1
-    assert after == 3
+    assert after == 4  # three events, and the household to forget
+    store.close()
+
+
+def test_what_a_deleted_household_bought_later_survives_the_next_fit(tmp_path):
+    store = EventStore(f"sqlite:///{tmp_path / 'events.sqlite'}")
+    moment = float(lines()["time"].max())
+    bought = {"household": 5, "item": 1_003, "kind": "purchase", "time": moment}
+
+    def has():
+        shop = Shop(tmp_path)
+        history = shop.history(5, store.of(5, shop.after), moment)
+        return {int(shop.model.items[column]) for column in np.flatnonzero(history)}
+
+    publish_tiny(tmp_path)
+    assert len(has()) > 5
+    store.add([bought | {"id": "before", "item": 1_001}])
+    store.forget(5)
+    assert has() == set()
+    store.forget(6)  # nothing is left in the store then
+    assert store.of(6, Shop(tmp_path).after).forgotten
+    store.add([bought | {"id": "later"}])
+    assert has() == {1_003}
+    publish_tiny(tmp_path, *training_lines(lines(), store))
+    assert has() == {1_003}
+    store.forget(5)
+    assert has() == set()  # though the model in use has its row
     store.close()
 
 
@@ -293,3 +319,13 @@ def test_another_address_needs_a_key(folder):
 
 def clean_environment():
     return {name: value for name, value in os.environ.items() if name != "SHOP_KEY"}
+
+
+def test_the_service_needs_neither_torch_nor_pandas():
+    """What a fit needs, the service would carry along: hundreds of MiB."""
+    code = "import sys, recsys_lib.online.__main__; print(*sys.modules)"
+    loaded = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    ).stdout.split()
+    assert "fastapi" in loaded
+    assert not {"torch", "pandas"} & set(loaded)

@@ -46,7 +46,7 @@ def store(request, tmp_path):
 
 
 def test_events_come_back_in_order_and_once(store):
-    start = max([row["number"] for row in store.rows()[0]], default=0)
+    start = max([row["number"] for row in store.rows()], default=0)
     assert store.add([event(1, 30, moment=7.0), event(2, 30, moment=6.0)]) == 2
     assert store.add([event(2, 30, item=5), event(3, 31)]) == 1  # the first that was sent stays
     past = store.of(30, start)
@@ -55,7 +55,11 @@ def test_events_come_back_in_order_and_once(store):
     assert store.of(30, start + 1).events == [past.events[0]]
     store.forget(30)
     assert store.of(30) == ([], True)
-    assert len(store.of(31).events) == 1
+    *_, last = store.of(31).events
+    assert store.of(30, last[0]).forgotten  # of a fit that knows no later event, its row must not count
+    store.add([event(4, 31)])
+    assert not store.of(30, last[0] + 1).forgotten  # this one has obeyed
+    assert len(store.of(31).events) == 2
     store.forget(31)
 
 
@@ -84,6 +88,16 @@ def test_many_threads_lose_nothing(store):
     [thread.join() for thread in threads]
     assert len(store.of(34).events) == 160
     store.forget(34)
+
+
+def test_a_commit_waits_for_the_disk(tmp_path):
+    store = EventStore(f"sqlite:///{tmp_path / 'e.sqlite'}")
+    with store._engine.connect() as connection:
+        settings = [
+            connection.exec_driver_sql(f"PRAGMA {name}").scalar() for name in ("journal_mode", "synchronous")
+        ]
+    assert settings == ["wal", 2]  # 2: FULL
+    store.close()
 
 
 def test_the_cache_in_the_process_forgets_the_oldest_and_the_late():

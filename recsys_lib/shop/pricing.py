@@ -1,4 +1,4 @@
-"""What a product should cost: a weekly panel with known zeros, elasticities for counts, prices on a ladder."""
+"""What a product should cost: a weekly panel with known zeros, elasticities of counts, prices on a ladder."""
 
 from typing import NamedTuple
 
@@ -70,7 +70,9 @@ def weekly_panel(
     return panel.drop(columns=["others", "all_stores", "stores"]).sort_values(CELL, ignore_index=True)
 
 
-def poisson_effects(y: np.ndarray, X: np.ndarray, absorb: list[np.ndarray], clusters: np.ndarray) -> Effects:
+def poisson_effects(
+    y: np.ndarray, inputs: np.ndarray, absorb: list[np.ndarray], clusters: np.ndarray
+) -> Effects:
     """Fit ``E[y] = exp(X β + one effect per level of every grouping)`` and its errors by cluster.
 
     Zeros stay in, and y need not be Poisson: only its mean must have this form. The effects are never
@@ -80,7 +82,7 @@ def poisson_effects(y: np.ndarray, X: np.ndarray, absorb: list[np.ndarray], clus
     ----------
     y : array, shape (n,)
         Counts or amounts, at least 0. Groups in which all are 0 say nothing and must be left out.
-    X : array, shape (n, n_columns)
+    inputs : array, shape (n, n_columns)
         The logarithm of the price and whatever else; its coefficient is then the elasticity.
     absorb : list of arrays, shape (n,)
         Groupings such as product × store, and week; a constant array stands for the intercept.
@@ -92,17 +94,19 @@ def poisson_effects(y: np.ndarray, X: np.ndarray, absorb: list[np.ndarray], clus
     Correia, Guimarães & Zylkin (2020), "Fast Poisson estimation with high-dimensional fixed effects", Stata
     Journal 20(1).
     """
-    y, X = np.asarray(y, np.float64), np.asarray(X, np.float64)
+    y, inputs = np.asarray(y, np.float64), np.asarray(inputs, np.float64)
     groups = [np.unique(one, return_inverse=True)[1] for one in absorb]
     cluster = np.unique(clusters, return_inverse=True)[1]
-    _check_regression(y, X, groups, cluster)
-    mu, beta = (y + y.mean()) / 2, np.full(X.shape[1], np.inf)
+    _check_regression(y, inputs, groups, cluster)
+    mu, beta = (y + y.mean()) / 2, np.full(inputs.shape[1], np.inf)
     eta = np.log(mu)
     for _ in range(100):
-        rest = _take_means_off(np.column_stack([eta + (y - mu) / mu, X]), mu, groups)
+        rest = _take_means_off(np.column_stack([eta + (y - mu) / mu, inputs]), mu, groups)
         bread = rest[:, 1:].T @ (rest[:, 1:] * mu[:, None])
         if np.linalg.cond(bread) > 1e12:
-            raise ValueError("a column of X does not vary within the groups that are absorbed: leave it out")
+            raise ValueError(
+                "a column of inputs does not vary within the groups that are absorbed: leave it out"
+            )
         last, beta = beta, np.linalg.solve(bread, rest[:, 1:].T @ (rest[:, 0] * mu))
         eta = eta + (y - mu) / mu - (rest[:, 0] - rest[:, 1:] @ beta)
         mu = np.exp(np.clip(eta, -30, 30))
@@ -189,12 +193,16 @@ def _check_lines(lines: pd.DataFrame) -> None:
         raise ValueError(f"row {missing[0]} lacks its product, store or week")
 
 
-def _check_regression(y: np.ndarray, X: np.ndarray, groups: list[np.ndarray], cluster: np.ndarray) -> None:
-    lengths = {len(y), len(X), len(cluster), *map(len, groups)}
-    if len(lengths) > 1 or X.ndim != 2 or not groups:
-        raise ValueError(f"y, X, clusters and at least one grouping need one row each, got {sorted(lengths)}")
-    if not (np.isfinite(X).all() and (y >= 0).all() and np.isfinite(y).all()):
-        raise ValueError("y must be at least 0 and X finite: the logarithm of a price of 0 is not")
+def _check_regression(
+    y: np.ndarray, inputs: np.ndarray, groups: list[np.ndarray], cluster: np.ndarray
+) -> None:
+    lengths = {len(y), len(inputs), len(cluster), *map(len, groups)}
+    if len(lengths) > 1 or inputs.ndim != 2 or not groups:
+        raise ValueError(
+            f"y, inputs, clusters and at least one grouping need one row each, got {sorted(lengths)}"
+        )
+    if not (np.isfinite(inputs).all() and (y >= 0).all() and np.isfinite(y).all()):
+        raise ValueError("y must be at least 0 and inputs finite: the logarithm of a price of 0 is not")
     if cluster.max() == 0:
         raise ValueError("all rows are of one cluster (one product?): its errors need two or more")
     for place, group in enumerate(groups):

@@ -47,11 +47,6 @@ def load_yogurt(data_dir: str | Path | None = None) -> pd.DataFrame:
         `household`, `choice` (a place in `BRANDS`), and for each brand `price.BRAND` (cents per ounce) and
         `feat.BRAND` (1 if it was in the newspaper's advertisement).
 
-    Raises
-    ------
-    FileNotFoundError
-        As in `load_ta_feng`.
-
     References
     ----------
     Jain, Vilcassim & Chintagunta (1994), "A random-coefficients logit brand-choice model applied to panel

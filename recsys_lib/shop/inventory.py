@@ -1,4 +1,4 @@
-"""How many to have: forecasts of slow sellers, the newsvendor, demand behind empty shelves, weekly stock."""
+"""How many to have: the newsvendor, demand behind empty shelves, stock by the week."""
 
 from typing import NamedTuple
 
@@ -14,45 +14,6 @@ class StockRun(NamedTuple):
     ordered: np.ndarray  # pieces ordered at the end of the week
 
 
-def intermittent_forecast(sales: np.ndarray, method: str = "tsb", alpha: float = 0.1) -> np.ndarray:
-    """Forecast the mean sale per week of products that often sell nothing.
-
-    Croston smooths the size of a sale and the weeks between two sales, when there is one; TSB smooths the
-    chance of a sale every week, so that its forecast falls where sales stop.
-
-    Parameters
-    ----------
-    sales : array, shape (n_series, n_weeks)
-        At least 0; a week whose sales are not known must be filled or cut off first.
-    method : {"croston", "tsb"}
-    alpha : float
-        Weight of the newest value, above 0 and at most 1.
-
-    Returns
-    -------
-    np.ndarray, shape (n_series,)
-        The same for every week ahead.
-
-    References
-    ----------
-    Croston (1972), Operational Research Quarterly 23(3); Teunter, Syntetos & Babai (2011), European Journal
-    of Operational Research 214(3).
-    """
-    sales = _demand(sales, "sales")
-    if method not in ("croston", "tsb") or not 0 < alpha <= 1:
-        raise ValueError(f"method is croston or tsb, alpha in (0, 1]; got {method!r}, {alpha}")
-    happens = sales > 0
-    share = np.maximum(happens.mean(axis=1), 1e-9)
-    size = sales.sum(axis=1) / np.maximum(happens.sum(axis=1), 1)
-    chance, gap, waited = share.copy(), 1 / share, np.ones(len(sales))
-    for now, sold in zip(sales.T, happens.T, strict=True):
-        size = np.where(sold, size + alpha * (now - size), size)
-        gap = np.where(sold, gap + alpha * (waited - gap), gap)
-        waited = np.where(sold, 1, waited + 1)
-        chance += alpha * (sold - chance)
-    return size / gap if method == "croston" else size * chance
-
-
 def newsvendor(quantiles: np.ndarray, levels: np.ndarray, price: float, cost: float) -> np.ndarray:
     """Order the quantile of demand at which one piece more earns as much as it risks: ``1 − cost / price``.
 
@@ -61,7 +22,7 @@ def newsvendor(quantiles: np.ndarray, levels: np.ndarray, price: float, cost: fl
     quantiles : array, shape (n_products, n_levels)
         Of the demand, rising along the row.
     levels : array, shape (n_levels,)
-        Between 0 and 1, rising; between two of them the quantile is interpolated.
+        Rising; between two of them the quantile is interpolated.
     price, cost : float
         Per piece; what is left over is worth nothing.
 
@@ -124,24 +85,23 @@ def simulate_stock(
     Parameters
     ----------
     demand : array, shape (n_series, n_weeks)
-    order_up_to : array, shape (n_series,) or (n_series, n_weeks)
-        S, fixed or set anew every week. Each shelf begins with S of the first week.
+    order_up_to : array, shape (n_series,)
+        S, with which each shelf begins.
     lead_time : int
         Weeks, at least 1.
     reorder_point : array, shape (n_series,), optional
         s, below S.
     """
     demand = _demand(demand, "demand")
-    levels = np.asarray(order_up_to, np.float64)
-    levels = np.broadcast_to(levels if levels.ndim == 2 else levels.reshape(-1, 1), demand.shape)
-    if lead_time < 1 or not (np.isfinite(levels) & (levels >= 0)).all():
+    level = np.broadcast_to(np.asarray(order_up_to, np.float64), len(demand))
+    if lead_time < 1 or not (np.isfinite(level) & (level >= 0)).all():
         raise ValueError(f"lead_time must be 1 week or more and S at least 0; got lead_time {lead_time}")
     trigger = np.full(len(demand), np.inf) if reorder_point is None else np.asarray(reorder_point, np.float64)
-    if reorder_point is not None and (trigger >= levels.min(axis=1)).any():
+    if reorder_point is not None and (trigger >= level).any():
         raise ValueError("the reorder point s must lie below the level S that an order fills up to")
-    on_hand, on_order = levels[:, 0].copy(), np.zeros((len(demand), lead_time))
+    on_hand, on_order = level, np.zeros((len(demand), lead_time))
     columns: list[tuple] = []
-    for today, level in zip(demand.T, levels.T, strict=True):
+    for today in demand.T:
         on_hand = on_hand + on_order[:, 0]
         lost = np.maximum(today - on_hand, 0)
         on_hand = np.maximum(on_hand - today, 0)

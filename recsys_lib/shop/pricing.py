@@ -9,7 +9,7 @@ CELL = ["product_id", "store_id", "week"]
 
 
 class Effects(NamedTuple):
-    """Coefficients and their standard errors, shape (n_columns,) each, and the number of clusters."""
+    """Coefficients and their standard errors, and the number of clusters."""
 
     value: np.ndarray
     error: np.ndarray
@@ -27,13 +27,11 @@ def weekly_panel(
     Parameters
     ----------
     lines : pandas.DataFrame
-        `product_id`, `store_id`, `week`, `quantity` (pieces, above 0), `paid` (dollars, above 0).
+        `product_id`, `store_id`, `week`, `quantity` (pieces), `paid` (dollars).
     promotions : pandas.DataFrame
         As from `load_promotions`. A pair that is not named in a week was not promoted in it.
-    least_weeks : int
-        Weeks with a sale that a pair of product and store needs to be kept.
-    least_stores : int
-        Other stores that must have sold the product in the week for its price to count as known.
+    least_weeks, least_stores : int
+        Weeks with a sale that a pair needs; other stores with a sale that make a week's price known.
 
     Returns
     -------
@@ -44,35 +42,28 @@ def weekly_panel(
     _check_lines(lines)
     sold = lines.groupby(CELL)[["quantity", "paid"]].sum().reset_index()
     sold["price"] = sold["paid"] / sold["quantity"]
-    others = _median_of_others(sold)
+    sold["others"] = _median_of_others(sold)
     of_week = sold.groupby(["product_id", "week"])["price"].agg(all_stores="median", stores="size")
     span = sold.groupby(CELL[:2])["week"].agg(["nunique", "min", "max"])
     span = span[span["nunique"] >= least_weeks]
     if span.empty:
-        raise ValueError(
-            f"no product was sold in {least_weeks} weeks or more in one store: lower least_weeks"
-        )
+        raise ValueError(f"no product sold in {least_weeks} weeks or more in one store: lower least_weeks")
     length = (span["max"] - span["min"] + 1).to_numpy()
     panel = span.loc[span.index.repeat(length)].reset_index()
     panel["week"] = panel["min"] + panel.groupby(CELL[:2]).cumcount()
-    panel = panel[CELL].merge(
-        sold.assign(others=others)[[*CELL, "quantity", "price", "others"]], "left", CELL
-    )
+    sold = sold[[*CELL, "quantity", "price", "others"]]
+    panel = panel[CELL].merge(sold, "left", CELL)
     panel = panel.join(of_week, on=["product_id", "week"])
     known_from = panel["stores"] - panel["price"].notna()
     panel["chain_price"] = panel["others"].where(panel["price"].notna(), panel["all_stores"])
     panel = panel[known_from >= least_stores].fillna({"quantity": 0.0})
-    marks = promotions.assign(
-        display=promotions["display_location"] != "0", mailer=promotions["mailer_location"] != "0"
-    )
-    marks = marks.groupby(CELL)[["display", "mailer"]].max().astype(float)
+    marks = promotions.rename(columns={"display_location": "display", "mailer_location": "mailer"})
+    marks = (marks.set_index(CELL) != "0").groupby(CELL).max().astype(float)
     panel = panel.join(marks, on=CELL).fillna({"display": 0.0, "mailer": 0.0})
     return panel.drop(columns=["others", "all_stores", "stores"]).sort_values(CELL, ignore_index=True)
 
 
-def poisson_effects(
-    y: np.ndarray, inputs: np.ndarray, absorb: list[np.ndarray], clusters: np.ndarray
-) -> Effects:
+def poisson_effects(y: np.ndarray, x: np.ndarray, absorb: list[np.ndarray], clusters: np.ndarray) -> Effects:
     """Fit ``E[y] = exp(X β + one effect per level of every grouping)`` and its errors by cluster.
 
     Zeros stay in, and y need not be Poisson: only its mean must have this form. The effects are never
@@ -82,31 +73,28 @@ def poisson_effects(
     ----------
     y : array, shape (n,)
         Counts or amounts, at least 0. Groups in which all are 0 say nothing and must be left out.
-    inputs : array, shape (n, n_columns)
-        The logarithm of the price and whatever else; its coefficient is then the elasticity.
+    x : array, shape (n, n_columns)
+        The coefficient of the logarithm of a price is its elasticity.
     absorb : list of arrays, shape (n,)
         Groupings such as product × store, and week; a constant array stands for the intercept.
     clusters : array, shape (n,)
-        Rows of one cluster may be dependent in any way.
 
     References
     ----------
     Correia, Guimarães & Zylkin (2020), "Fast Poisson estimation with high-dimensional fixed effects", Stata
     Journal 20(1).
     """
-    y, inputs = np.asarray(y, np.float64), np.asarray(inputs, np.float64)
+    y, x = np.asarray(y, np.float64), np.asarray(x, np.float64)
     groups = [np.unique(one, return_inverse=True)[1] for one in absorb]
     cluster = np.unique(clusters, return_inverse=True)[1]
-    _check_regression(y, inputs, groups, cluster)
-    mu, beta = (y + y.mean()) / 2, np.full(inputs.shape[1], np.inf)
+    _check_regression(y, x, groups, cluster)
+    mu, beta = (y + y.mean()) / 2, np.full(x.shape[1], np.inf)
     eta = np.log(mu)
     for _ in range(100):
-        rest = _take_means_off(np.column_stack([eta + (y - mu) / mu, inputs]), mu, groups)
+        rest = _take_means_off(np.column_stack([eta + (y - mu) / mu, x]), mu, groups)
         bread = rest[:, 1:].T @ (rest[:, 1:] * mu[:, None])
         if np.linalg.cond(bread) > 1e12:
-            raise ValueError(
-                "a column of inputs does not vary within the groups that are absorbed: leave it out"
-            )
+            raise ValueError("a column of x does not vary within the absorbed groups: leave it out")
         last, beta = beta, np.linalg.solve(bread, rest[:, 1:].T @ (rest[:, 0] * mu))
         eta = eta + (y - mu) / mu - (rest[:, 0] - rest[:, 1:] @ beta)
         mu = np.exp(np.clip(eta, -30, 30))
@@ -130,13 +118,12 @@ def ladder_price(
     Parameters
     ----------
     ladder : array, shape (n_prices,)
-        Allowed prices; those further from today's than `largest_change` are not tried.
+        Those further from today's price than `largest_change` are not tried; today's is always allowed.
     cost, price : float
-        Of one piece, today, above 0.
+        Of one piece, today.
     elasticity : float
-        Percent of quantity per percent of price.
     largest_change : float
-        As a share of today's price, above 0. Today's price is always allowed.
+        As a share of today's price.
     """
     ladder = np.append(np.asarray(ladder, np.float64), price)
     wrong = np.flatnonzero(~(np.isfinite(ladder) & (ladder > 0)))
@@ -193,16 +180,12 @@ def _check_lines(lines: pd.DataFrame) -> None:
         raise ValueError(f"row {missing[0]} lacks its product, store or week")
 
 
-def _check_regression(
-    y: np.ndarray, inputs: np.ndarray, groups: list[np.ndarray], cluster: np.ndarray
-) -> None:
-    lengths = {len(y), len(inputs), len(cluster), *map(len, groups)}
-    if len(lengths) > 1 or inputs.ndim != 2 or not groups:
-        raise ValueError(
-            f"y, inputs, clusters and at least one grouping need one row each, got {sorted(lengths)}"
-        )
-    if not (np.isfinite(inputs).all() and (y >= 0).all() and np.isfinite(y).all()):
-        raise ValueError("y must be at least 0 and inputs finite: the logarithm of a price of 0 is not")
+def _check_regression(y: np.ndarray, x: np.ndarray, groups: list[np.ndarray], cluster: np.ndarray) -> None:
+    lengths = {len(y), len(x), len(cluster), *map(len, groups)}
+    if len(lengths) > 1 or x.ndim != 2 or not groups:
+        raise ValueError(f"y, x, clusters and each grouping need one row each, got {sorted(lengths)}")
+    if not (np.isfinite(x).all() and (y >= 0).all() and np.isfinite(y).all()):
+        raise ValueError("y must be at least 0 and x finite: the logarithm of a price of 0 is not")
     if cluster.max() == 0:
         raise ValueError("all rows are of one cluster (one product?): its errors need two or more")
     for place, group in enumerate(groups):

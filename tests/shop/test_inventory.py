@@ -1,43 +1,11 @@
-"""Forecasts against loops, the newsvendor against enumeration, censored demand against a likelihood."""
+"""Shelves against a loop, the newsvendor against enumeration, censored demand against a likelihood."""
 
 import numpy as np
 import pytest
 from scipy.optimize import minimize_scalar
 from scipy.stats import poisson
 
-from recsys_lib.shop.inventory import intermittent_forecast, newsvendor, simulate_stock, uncensored_mean
-
-
-def croston_by_loop(row: list[float], alpha: float) -> float:
-    sold = [value for value in row if value > 0]
-    size, gap, waited = sum(sold) / len(sold), len(row) / len(sold), 1
-    for value in row:
-        if value > 0:
-            size += alpha * (value - size)
-            gap += alpha * (waited - gap)
-            waited = 1
-        else:
-            waited += 1
-    return size / gap
-
-
-def test_croston_equals_the_loop_and_a_constant_seller_itself() -> None:
-    rng = np.random.default_rng(0)
-    sales = rng.poisson(0.6, (20, 40)).astype(float)
-    sales[:, 0] = 1
-    expected = [croston_by_loop(list(row), 0.2) for row in sales]
-    assert np.allclose(intermittent_forecast(sales, "croston", 0.2), expected)
-    for method in ("croston", "tsb"):
-        assert np.allclose(intermittent_forecast(np.full((2, 30), 3.0), method), 3)
-        assert intermittent_forecast(np.zeros((1, 5)), method)[0] == pytest.approx(0, abs=1e-6)
-
-
-def test_tsb_forgets_a_product_that_stopped_and_croston_does_not() -> None:
-    stopped = np.append(np.ones(30), np.zeros(30))
-    assert intermittent_forecast(stopped, "tsb", 0.1)[0] == pytest.approx(
-        (0.5 * 0.9**30 + 1 - 0.9**30) * 0.9**30
-    )
-    assert intermittent_forecast(stopped, "croston", 0.1)[0] > 0.9
+from recsys_lib.shop.inventory import newsvendor, simulate_stock, uncensored_mean
 
 
 def test_the_newsvendor_orders_what_enumeration_says() -> None:
@@ -91,10 +59,9 @@ def test_shelves_run_like_a_loop(lead: int, trigger: float | None) -> None:
 
 
 BAD = {
-    "negative sales": (lambda: intermittent_forecast([[1, -2]]), "sales is -2.0 in row 0, week 1"),
-    "a missing week": (lambda: intermittent_forecast([[1, np.nan]]), "sales is nan in row 0, week 1"),
-    "no week": (lambda: intermittent_forecast(np.zeros((2, 0))), "a column per week"),
-    "unknown method": (lambda: intermittent_forecast([[1, 2]], "ets"), "croston or tsb"),
+    "negative demand": (lambda: simulate_stock([[1, -2]], 3), "demand is -2.0 in row 0, week 1"),
+    "a missing week": (lambda: simulate_stock([[1, np.nan]], 3), "demand is nan in row 0, week 1"),
+    "no week": (lambda: simulate_stock(np.zeros((2, 0)), 3), "a column per week"),
     "zero cost": (lambda: newsvendor([[1, 2]], [0.1, 0.9], 2, 0), "cost must lie above 0"),
     "cost above price": (lambda: newsvendor([[1, 2]], [0.1, 0.9], 2, 3), "below the price"),
     "crossing": (lambda: newsvendor([[2, 1]], [0.1, 0.9], 2, 1), "quantiles of row 0 fall"),

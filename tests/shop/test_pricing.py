@@ -99,7 +99,7 @@ def test_one_grouping_and_a_constant_one() -> None:
     [
         (lambda y, X, item: (y, X, item, np.zeros(240)), "one product"),
         (lambda y, X, item: (-y - 1, X, item, item), "at least 0"),
-        (lambda y, X, item: (y, np.where(X > 1, np.nan, X), item, item), "inputs finite"),
+        (lambda y, X, item: (y, np.where(X > 1, np.nan, X), item, item), "x finite"),
         (lambda y, X, item: (np.where(item == 3, 0, y), X, item, item), "no sale at all"),
         (lambda y, X, item: (y, np.column_stack([X, item]), item, item), "does not vary"),
         (lambda y, X, item: (y[:9], X, item, item), "one row each"),

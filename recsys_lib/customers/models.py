@@ -28,7 +28,7 @@ MODELS = (*_RECIPES, "user ⊕ item network", "blend")
 
 
 def conversion_model(name: str, *, seed: int = 0, **settings: object) -> ClassifierMixin:
-    """Make an untrained model that takes the table of `campaign_features` as it is.
+    """Make an untrained classifier that takes the table of `campaign_features` as it is.
 
     Parameters
     ----------
@@ -40,10 +40,6 @@ def conversion_model(name: str, *, seed: int = 0, **settings: object) -> Classif
     **settings
         Parameters of the classifier itself that replace the ones chosen here, such as ``C=0.1`` or
         ``max_depth=2``; "blend" takes none.
-
-    Returns
-    -------
-    classifier with ``fit(features, y)`` and ``predict_proba(features)``
     """
     if name not in MODELS:
         raise ValueError(f"no model {name!r}; there are {list(MODELS)}")

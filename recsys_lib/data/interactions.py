@@ -169,17 +169,7 @@ class Split(NamedTuple):
 
 
 def discovery(split: Split) -> csr_array:
-    """Return the test pairs that are new: items the user had no interaction with in train.
-
-    Parameters
-    ----------
-    split : Split
-
-    Returns
-    -------
-    csr_array of float32, shape (n_users, n_items)
-        The test matrix without the pairs that train holds.
-    """
+    """Return the test pairs that are new: the test matrix without the pairs that train holds."""
     seen = split.train.matrix.copy()
     seen.data[:] = 1
     new = (split.test.matrix - split.test.matrix.multiply(seen)).tocsr()
@@ -199,10 +189,6 @@ def names_of(names: pd.Index | np.ndarray, positions: Any) -> np.ndarray:
         One per position.
     positions : array or tensor of integers, on any device and of any shape
         −1 is an empty place.
-
-    Returns
-    -------
-    np.ndarray of object, shape of `positions`
 
     Examples
     --------

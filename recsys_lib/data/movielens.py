@@ -114,22 +114,14 @@ def _download_zip(folder: Path) -> Path:
         import pooch
     # pooch announces every download with its full path; a notebook should not store that.
     pooch.get_logger().setLevel(logging.WARNING)
-    fetched = pooch.retrieve(
-        ZIP_URL,
-        known_hash=f"sha256:{ZIP_SHA256}",
-        fname="ml-100k.zip",
-        path=folder,
-        downloader=pooch.HTTPDownloader(timeout=20),
-    )
-    return Path(fetched)
+    options = {"known_hash": f"sha256:{ZIP_SHA256}", "fname": "ml-100k.zip", "path": folder}
+    return Path(pooch.retrieve(ZIP_URL, **options, downloader=pooch.HTTPDownloader(timeout=20)))
 
 
 def _parse(path: Path) -> MovieLens:
     names, read = _open(path)
     inter = "ml-100k.inter" in names
-    needed = (
-        [f"ml-100k.{kind}" for kind in ("inter", "item", "user")] if inter else ["u.data", "u.item", "u.user"]
-    )
+    needed = ("ml-100k.inter ml-100k.item ml-100k.user" if inter else "u.data u.item u.user").split()
     missing = [name for name in needed if name not in names]
     if missing:
         raise ValueError(f"{path} holds no {missing[0]}; expected u.data, u.item and u.user. {_ways()}")
@@ -188,10 +180,8 @@ def _parse_recbole(ratings: bytes, items: bytes, users: bytes) -> MovieLens:
 
 
 def _ratings_table(text: str) -> pd.DataFrame:
-    rows = pd.DataFrame(
-        [line.split("\t") for line in text.splitlines()], columns=["user", "item", "rating", "time"]
-    )
-    rows = rows.astype("int64")
+    rows = [line.split("\t") for line in text.splitlines()]
+    rows = pd.DataFrame(rows, columns=["user", "item", "rating", "time"]).astype("int64")
     return rows.assign(time=pd.to_datetime(rows["time"], unit="s").astype("datetime64[s]"))
 
 

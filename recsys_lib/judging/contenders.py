@@ -50,13 +50,16 @@ GRIDS = {
         "PersonalFrequency": {"half_life": (15.0, 30.0, 60.0, 90.0, 120.0, 240.0)},
         "Popularity, 45 days": {"window": (14.0, 30.0, 45.0, 60.0, 90.0)},
         "TIFU-KNN": {
-            "neighbors": (10, 30, 100),
+            "neighbors": (10, 30, 100, 300),
             "group_decay": (0.94, 0.96, 0.98),
             "own": (0.3, 0.5, 0.7),
         },
         "UserKNN": {"half_life": (20.0, 30.0, 60.0, 120.0, 240.0)},
         "ALS": {"regularization": (3.0, 10.0, 30.0), "half_life": (30.0, 45.0, 60.0, 120.0)},
-        "EASE": {"regularization": (30.0, 100.0, 300.0, 1_000.0), "half_life": (120.0, 240.0, 480.0)},
+        "EASE": {
+            "regularization": (3.0, 10.0, 30.0, 100.0, 300.0, 1_000.0),
+            "half_life": (60.0, 90.0, 120.0, 240.0, 480.0, 960.0),
+        },
         "TrendEASE": {
             "regularization": (100.0, 300.0, 1_000.0),
             "days": (30.0, 45.0, 60.0),
@@ -133,14 +136,11 @@ def _entries(benchmark: Benchmark, models: dict[str, Recommender], **extra: dict
 def _for_films(benchmark: Benchmark, profile: str, seed: int, device: str) -> list[Contender]:
     smoke, shared = profile == "smoke", {"seed": seed, "device": device}
     tower_settings = {"factors": 32, "epochs": 10, "batch_users": 64} if smoke else {"epochs": 20}
-    als_settings = (
-        {"factors": 16, "regularization": 10.0, "alpha": 4.0},
-        {"factors": 24, "regularization": 40.0, "alpha": 10.0},
-        {"factors": 32, "regularization": 30.0, "alpha": 4.0},
-    )
+    als_settings = ((16, 10.0, 4.0), (24, 40.0, 10.0), (32, 30.0, 4.0))[: 1 if smoke else 3]
+    names = "factors", "regularization", "alpha"
     blended = [
-        ALS(**settings, weighting="binary", seed=seed + number, device=device)
-        for number, settings in enumerate(als_settings[: 1 if smoke else 3])
+        ALS(**dict(zip(names, values, strict=True)), weighting="binary", seed=seed + number, device=device)
+        for number, values in enumerate(als_settings)
     ]
     sessions = SessionEASE(regularization=200.0, share=0.75, scale=1_000.0, device=device)
     models = {

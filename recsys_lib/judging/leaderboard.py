@@ -128,10 +128,9 @@ def judge(
         ids = np.pad(listed, ((0, 0), (0, max(0, k - listed.shape[1]))), constant_values=-1)
         values = ranking_metrics(ids, benchmark.tasks[task].relevant, k=k, per_user=True)
         for metric in METRICS:
-            known = not np.isnan(values[metric]).all()
-            interval = (
-                bootstrap_interval(values[metric], n_resamples=resamples, seed=seed) if known else [None]
-            )
+            of_users, interval = values[metric], [None]
+            if not np.isnan(of_users).all():
+                interval = bootstrap_interval(of_users, n_resamples=resamples, seed=seed)
             rows.append(result_row(task, name, f"{metric}@{k}", *interval))
         about = dict.fromkeys(("coverage", "novelty", "gini"))
         if (ids[:, :k] >= 0).any():
@@ -152,9 +151,8 @@ def judge(
 
 def published_rows(benchmark: Benchmark) -> list[dict[str, Any]]:
     """Return rows of results for published figures on the same split, each marked as "published: NAME"."""
-    n_users = benchmark.split.train.n_users
     return [
-        result_row(task, f"published: {name}", metric, value, n=n_users)
+        result_row(task, f"published: {name}", metric, value, n=benchmark.split.train.n_users)
         for task in benchmark.tasks
         if task in PUBLISHED
         for (name, metric), value in PUBLISHED[task].stack().items()

@@ -24,7 +24,7 @@ def mark(name: str) -> str:
 
 
 def rank(scores: Any, exclude: csr_array | None = None, k: int = 10) -> np.ndarray:
-    """Return the k best columns of each row of a table of scores, best first.
+    """Return the k best columns of each row of a table of scores, best first, shape (n, k).
 
     Parameters
     ----------
@@ -33,10 +33,6 @@ def rank(scores: Any, exclude: csr_array | None = None, k: int = 10) -> np.ndarr
     exclude : csr_array, shape (n, n_items), optional
         Its stored items are left out before the selection.
     k : int
-
-    Returns
-    -------
-    np.ndarray of int, shape (n, k)
 
     Examples
     --------

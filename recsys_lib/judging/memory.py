@@ -7,6 +7,8 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+import psutil
+
 SAMPLE_SECONDS = 0.01
 MEBIBYTE = 2**20
 
@@ -18,8 +20,6 @@ def peak_growth() -> Iterator[Callable[[], float]]:
     Resident memory is sampled a hundred times a second. What was freed before but is still held by the C
     library would be used again unseen; where that library is glibc, it is asked to give it back first.
     """
-    import psutil  # belongs to the course, not to the library
-
     _give_back()
     process = psutil.Process()
     before = process.memory_info().rss

@@ -13,7 +13,7 @@ import pandas as pd
 
 from recsys_lib.data import complete_journey_december, movielens_100k_stratified
 from recsys_lib.files import atomic_path, project_root
-from recsys_lib.judging.benchmark import Benchmark, Task, basket_tasks
+from recsys_lib.judging.benchmark import Benchmark, basket_tasks
 from recsys_lib.judging.contenders import DISCOVERIES, GRIDS, REPEATS, contenders
 from recsys_lib.metrics import ranking_metrics
 from recsys_lib.recommenders import Recommender
@@ -43,10 +43,8 @@ def tuning_table() -> pd.DataFrame:
     best = found.groupby(["benchmark", "model"])["goal"].transform("max")
     level = found[found["goal"] >= (1 - LEVEL) * best]
     found["chosen"] = found.index.isin(level.drop_duplicates(["benchmark", "model"]).index)
-    found["edge"] = [
-        edges(GRIDS[row.benchmark][row.model], row.settings) if row.chosen else ""
-        for row in found.itertuples()
-    ]
+    named = [edges(GRIDS[of.benchmark][of.model], of.settings) for of in found.itertuples()]
+    found["edge"] = np.where(found["chosen"], named, "")
     return found
 
 
@@ -63,12 +61,11 @@ def edges(grid: dict[str, tuple], settings: dict[str, Any]) -> str:
 
 
 def _validation() -> Iterator[Benchmark]:
-    films = movielens_100k_stratified(validation=True)
-    names = films.train.items.astype(str).to_numpy()
-    yield Benchmark("movielens", films, {"movielens_100k": Task(films.test.matrix, True)}, names)
-    shop = complete_journey_december(validation=True)
-    names = shop.train.items.astype(str).to_numpy()
-    yield Benchmark("complete_journey", shop, basket_tasks("complete_journey", shop)[0], names)
+    splits = {"movielens_100k": movielens_100k_stratified, "complete_journey": complete_journey_december}
+    for name, make in splits.items():
+        split = make(validation=True)
+        names = split.train.items.astype(str).to_numpy()
+        yield Benchmark(name.removesuffix("_100k"), split, basket_tasks(name, split)[0], names)
 
 
 def _try(model: Recommender, benchmark: Benchmark, label: str) -> dict[str, float]:
@@ -94,8 +91,8 @@ def main() -> None:
                 found = _try(replace(models[label], **settings, **narrow), benchmark, label)
                 rows.append({"benchmark": benchmark.name, "model": label, "settings": settings, **found})
                 print(label, settings, {name: round(value, 4) for name, value in found.items()}, flush=True)
-    commit = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, cwd=project_root())
-    whole = {"commit": commit.stdout.strip(), "profile": "default", "seed": SEED, "rows": rows}
+    commit = subprocess.check_output(["git", "rev-parse", "HEAD"], text=True, cwd=project_root())
+    whole = {"commit": commit.strip(), "profile": "default", "seed": SEED, "rows": rows}
     with atomic_path(tuning_file()) as path:
         path.write_text(json.dumps(whole, indent=1) + "\n", encoding="utf-8")
 

@@ -113,25 +113,13 @@ def calibration_curve(y: Any, p: Any, *, n_bins: int = 10) -> pd.DataFrame:
 def lift(y: Any, p: Any, *, fraction: float = 0.1) -> float:
     """Compare the rate of ones among the best-scored rows with the rate among all rows.
 
-    ``lift = rate of ones among the ⌈fraction · n⌉ rows with the highest p / rate among all rows`` [1]_.
-    If rows with equal p compete for the last places, they share them: the result is the mean over all ways
-    of breaking the tie, and does not depend on the order of rows.
-
-    Parameters
-    ----------
-    y, p
-        As in `classification_metrics`; `p` only orders the rows.
-    fraction : float
-        Share of rows taken, above 0 and at most 1.
-
-    Returns
-    -------
-    float
-        1 for a random order, at most ``1 / fraction``; NaN if there is no one at all.
+    ``lift = rate of ones among the ⌈fraction · n⌉ rows with the highest p / rate among all rows``: 1 for a
+    random order, at most ``1 / fraction``, NaN if there is no one at all. If rows with equal p compete for
+    the last places, they share them: the result is the mean over all ways of breaking the tie.
 
     References
     ----------
-    .. [1] Ling & Li (1998), "Data mining for direct marketing: problems and solutions", KDD.
+    Ling & Li (1998), "Data mining for direct marketing: problems and solutions", KDD.
 
     Examples
     --------

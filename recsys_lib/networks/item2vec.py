@@ -139,11 +139,7 @@ def skip_gram_gradients(
     negatives : float
         Their weight.
     with_loss : bool
-        Without it the loss is None; training needs only the gradients.
-
-    Returns
-    -------
-    loss, ∂L/∂v, ∂L/∂c, ∂L/∂c′
+        Without it the loss is None; training needs only the gradients, by v, c and c′.
     """
     score = (v * c).sum(dim=1)
     # Each term is a cross-entropy behind a sigmoid. Its derivative by the score is prediction minus truth,

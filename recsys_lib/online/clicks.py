@@ -4,7 +4,7 @@ import numpy as np
 
 
 def click_value(attraction: np.ndarray, examination: np.ndarray) -> np.ndarray:
-    """Compute the expected clicks on lists under the position-based click model.
+    """Compute the expected clicks on lists under the position-based click model, shape (n_lists,).
 
     A user looks at place r with probability ``examination[r]``, whatever stands there, and clicks what was
     looked at with the item's own probability: ``value = Σ_r examination[r] · attraction[r]`` [1]_.
@@ -15,10 +15,6 @@ def click_value(attraction: np.ndarray, examination: np.ndarray) -> np.ndarray:
         Probability of a click once the item is looked at.
     examination : np.ndarray, shape (k,) or (n_lists, k)
 
-    Returns
-    -------
-    np.ndarray, shape (n_lists,)
-
     References
     ----------
     .. [1] Craswell et al. (2008), "An experimental comparison of click position-bias models", WSDM.
@@ -28,18 +24,7 @@ def click_value(attraction: np.ndarray, examination: np.ndarray) -> np.ndarray:
 
 
 def simulate_clicks(attraction: np.ndarray, examination: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Draw clicks on lists from the position-based click model.
-
-    Parameters
-    ----------
-    attraction, examination
-        As in `click_value`.
-    rng : numpy.random.Generator
-
-    Returns
-    -------
-    np.ndarray of bool, shape (n_lists, k)
-    """
+    """Draw clicks, bool of shape (n_lists, k), from the position-based click model; see `click_value`."""
     _check_probabilities(attraction=attraction, examination=examination)
     return rng.random(attraction.shape) < attraction * examination
 
@@ -57,10 +42,6 @@ def inverse_propensity_value(clicks: np.ndarray, shown: np.ndarray, wanted: np.n
         What was clicked.
     shown, wanted : np.ndarray, shape (n_lists, k) or (k,)
         Probability that the item is looked at, in the order that was shown and in the other one.
-
-    Returns
-    -------
-    np.ndarray, shape (n_lists,)
 
     References
     ----------

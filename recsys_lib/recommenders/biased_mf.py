@@ -15,12 +15,7 @@ from recsys_lib.data import Interactions
 from recsys_lib.recommenders.shared.answers import progress_bar, similar_factors
 from recsys_lib.recommenders.shared.arrays import Array, as_native, rows_at
 from recsys_lib.recommenders.shared.base import Recommender
-from recsys_lib.recommenders.shared.checks import (
-    check_count,
-    check_positions,
-    check_positive,
-    check_seed,
-)
+from recsys_lib.recommenders.shared.checks import check_count, check_pairs, check_positive, check_seed
 from recsys_lib.scoring import TopK
 
 _ROWS = 2**14  # solved at a time: bounds the memory of their matrices
@@ -88,28 +83,16 @@ class BiasedMF(Recommender):
         check_seed(self.seed)
 
     def predict(self, users: np.ndarray, items: np.ndarray) -> np.ndarray:
-        """Predict ratings of (user, item) pairs, kept within the scale of train's ratings.
+        """Predict ratings of n (user, item) pairs, float32, kept within the scale of train's ratings.
 
         Parameters
         ----------
         users, items : integer arrays, shape (n,)
             Positions. −1, or a position without ratings in train, is an unknown user or item: the bias of
             the other one and the mean are what is left.
-
-        Returns
-        -------
-        np.ndarray of float32, shape (n,)
-
-        Raises
-        ------
-        ValueError
-            If the lengths differ or a position is out of range.
         """
         self._check_fitted()
-        users = check_positions("users", users, len(self.users_), unknown=True)
-        items = check_positions("items", items, len(self.items_), unknown=True)
-        if users.shape != items.shape:
-            raise ValueError(f"users and items must be pairs, got {len(users)} users and {len(items)} items")
+        users, items = check_pairs(users, items, len(self.users_), len(self.items_))
         queries, columns = (side.cpu().numpy() for side in self._sides())
         parts = [np.where(at[:, None] < 0, 0, side[at]) for at, side in ((users, queries), (items, columns))]
         # The constant columns of an unknown side are gone with it: put them back.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
 
@@ -15,11 +15,13 @@ from recsys_lib.recommenders.shared.answers import progress_bar, similar_factors
 from recsys_lib.recommenders.shared.arrays import Array, as_native, rows_at
 from recsys_lib.recommenders.shared.base import Recommender
 from recsys_lib.recommenders.shared.checks import check_count, check_not_negative, check_positive, check_seed
+from recsys_lib.recommenders.shared.products import rows_of
 from recsys_lib.recommenders.shared.weighting import check_weighting, weigh
 from recsys_lib.scoring import TopK
 
 _START = 0.03  # standard deviation of the first factors
 _STEPS = 32  # per epoch, at least: small data would otherwise be one step
+_TABLE = 2**28  # pairs of users and items up to which one byte for each of them is no waste
 _DRAWS = 4  # of a negative, at most: one that turns out to be seen is drawn again
 
 
@@ -109,14 +111,14 @@ class BPR(Recommender):
 
     def _fit(self, train: Interactions) -> None:
         generator, device = torch.Generator().manual_seed(self.seed), self._device()
-        sizes = train.n_users, train.n_items
-        users, items = (_START * torch.randn((n, self.factors), generator=generator) for n in sizes)
-        parameters = tuple(part.to(device) for part in (users, items, torch.zeros(train.n_items)))
+        shape = train.matrix.shape
+        users, items = (_START * torch.randn((n, self.factors), generator=generator) for n in shape)
+        parameters = tuple(part.to(device) for part in (users, items, torch.zeros(shape[1])))
         self.user_factors_, self.item_factors_, self.item_biases_ = parameters
         weights = weigh(train, self.weighting, self.half_life)
         users = np.repeat(np.arange(train.n_users), np.diff(weights.indptr))
         optimizer = torch.optim.Adam(parameters, lr=self.learning_rate, fused=device.type != "mps")
-        seen, draws = pair_keys(train.matrix), np.random.default_rng(self.seed)
+        seen, draws = pair_lookup(train.matrix), np.random.default_rng(self.seed)
         n_steps = max(_STEPS, -(-len(users) // self.batch_size))
         for _ in progress_bar(range(self.epochs), "BPR", self.progress):
             chosen = sample_by_weight(weights.data, draws)
@@ -216,39 +218,43 @@ def sample_by_weight(weights: np.ndarray, generator: np.random.Generator) -> np.
 def draw_triples(
     users: np.ndarray,
     items: np.ndarray,
-    seen: np.ndarray,
+    seen: Callable[[np.ndarray], np.ndarray],
     n_items: int,
     candidates: int,
     generator: np.random.Generator,
 ) -> Triples:
     """Give every pair random items to be compared with, and find out which of them the user has not seen.
 
-    Pairs come in ascending order of users: looking up is much faster in order. `seen` is from `pair_keys`. A
-    seen item is drawn again a few times; one may stay where a user has nearly everything. On the host.
+    Pairs come in ascending order of users: looking up is much faster in order. `seen` is from `pair_lookup`.
+    A seen item is drawn again a few times; one may stay where a user has nearly everything. On the host.
     """
     negatives = np.empty(len(users) * candidates, np.int64)
     unseen, open_places = np.zeros(len(negatives), bool), np.arange(len(negatives))
     for _ in range(_DRAWS):
         negatives[open_places] = generator.integers(n_items, size=len(open_places))
         keys = users[open_places // candidates].astype(np.int64) * n_items + negatives[open_places]
-        is_seen = seen[np.minimum(np.searchsorted(seen, keys), len(seen) - 1)] == keys
+        is_seen = seen(keys)
         unseen[open_places] = ~is_seen
         open_places = open_places[is_seen]
     shape = len(users), candidates
-    parts = users.astype(np.int64), items.astype(np.int64), negatives.reshape(shape), unseen.reshape(shape)
-    return Triples(*(torch.from_numpy(part) for part in parts))
+    pairs = (part.astype(np.int64) for part in (users, items))
+    return Triples(*map(torch.from_numpy, (*pairs, negatives.reshape(shape), unseen.reshape(shape))))
 
 
-def pair_keys(matrix: csr_array) -> np.ndarray:
-    """Return one number per stored pair, ``user · n_items + item``, ascending."""
-    users = np.repeat(np.arange(matrix.shape[0], dtype=np.int64), np.diff(matrix.indptr))
-    return np.sort(users * matrix.shape[1] + matrix.indices)
+def pair_lookup(matrix: csr_array) -> Callable[[np.ndarray], np.ndarray]:
+    """Return what tells which numbers of pairs, ``user · n_items + item``, a matrix stores."""
+    keys = np.sort(rows_of(matrix).astype(np.int64) * matrix.shape[1] + matrix.indices)
+    if np.prod(matrix.shape, dtype=np.int64) > _TABLE:
+        return lambda asked: keys[np.minimum(np.searchsorted(keys, asked), len(keys) - 1)] == asked
+    stored = np.zeros(matrix.shape[0] * matrix.shape[1], bool)
+    stored[keys] = True
+    return stored.take
 
 
 def batches(
     triples: Triples, n_batches: int, generator: np.random.Generator, device: torch.device
 ) -> Iterator[Triples]:
     """Cut triples into batches in random order, on a device."""
-    order = torch.from_numpy(generator.permutation(len(triples.users)))
-    for rows in order.tensor_split(min(n_batches, len(order))):
-        yield Triples(*(part[rows].to(device) for part in triples))
+    order = generator.permutation(len(triples.users))
+    for rows in np.array_split(order, min(n_batches, len(order))):  # NumPy copies rows faster than torch
+        yield Triples(*(torch.from_numpy(part.numpy().take(rows, 0)).to(device) for part in triples))

@@ -20,7 +20,7 @@ from recsys_lib.recommenders.ratings import (
 from recsys_lib.recommenders.shared import history
 from recsys_lib.recommenders.shared.arrays import Array, place
 from recsys_lib.recommenders.shared.base import Recommender
-from recsys_lib.recommenders.shared.checks import check_positions
+from recsys_lib.recommenders.shared.checks import check_pairs
 from recsys_lib.recommenders.shared.products import sparse_product, squared_lengths, transposed_product
 from recsys_lib.recommenders.shared.weighting import check_weighting, weigh
 from recsys_lib.recommenders.similarity import (
@@ -31,6 +31,7 @@ from recsys_lib.recommenders.similarity import (
 )
 from recsys_lib.scoring import TopK, top_k_blocks
 
+_MOST_BYTES = 2 << 30  # of all similarities; while they are put together they take twice that
 _NONE = csr_array((0, 0), dtype=np.float32)  # instead of neighbours, where all of them count
 
 
@@ -86,11 +87,20 @@ class ItemKNN(Recommender):
         self.vectors_ = similarity_vectors(weights.T.tocsr(), self.similarity, self.shrinkage)
         if self.neighbors is None:
             few = train.n_users <= train.n_items  # then the users' kernel needs none
-            self.neighbors_ = _NONE if few else all_similar(self.vectors_, self.include_self)
+            self.neighbors_ = _NONE if few else self._all_similar()
             return
         self.neighbors_ = nearest(self.vectors_, self.neighbors)
         if self.include_self:
             self.neighbors_ = (self.neighbors_ + diags_array(squared_lengths(self.vectors_))).tocsr()
+
+    def _all_similar(self) -> csr_array:
+        n = self.vectors_.shape[0]
+        if 8 * n * n > _MOST_BYTES:
+            raise MemoryError(
+                f"neighbors=None keeps all similarities of {n:,} items, up to {8 * n * n:,} bytes: "
+                "say how many to keep, for instance neighbors=200"
+            )
+        return all_similar(self.vectors_, self.include_self)
 
     def _partial_fit(self, new: Interactions, merged: Interactions) -> None:
         self.history_, self.newest_ = history.extend_history(
@@ -145,6 +155,8 @@ class UserKNN(Recommender):
     as ratings, and the score is the predicted rating ``b_u + Σ_v s(u, v) (r_vi − b_v) / Σ_v |s(u, v)|`` over
     the nearest neighbours who rated i, where b_u is the mean of the user's ratings.
 
+    Neighbours are looked for when somebody asks: those of a few users cost little, however many there are.
+
     `explain` names the users who speak for an item; for ratings also what was expected before looking at
     neighbours (user −1).
 
@@ -176,7 +188,7 @@ class UserKNN(Recommender):
     weighting: str = "binary"
     half_life: float | None = None
 
-    _stored: ClassVar[tuple[str, ...]] = ("weights_", "vectors_", "neighbors_")
+    _stored: ClassVar[tuple[str, ...]] = ("weights_", "vectors_")
     _cannot: ClassVar[dict[str, str]] = {
         "similar": "it compares users, not items",
         "fold_in": "similarities to a new user need weights that were found on the users of train",
@@ -189,22 +201,12 @@ class UserKNN(Recommender):
             raise ValueError(f"centered must be True or False, got {self.centered!r}")
 
     def predict(self, users: np.ndarray, items: np.ndarray) -> np.ndarray:
-        """Predict the ratings of (user, item) pairs, within the range of the ratings seen.
+        """Predict the ratings of n (user, item) pairs, float64, within the range of the ratings seen.
 
-        Parameters
-        ----------
-        users, items : integer arrays, shape (n,)
-            Positions; −1 stands for a user or an item the model does not know.
-
-        Returns
-        -------
-        np.ndarray of float64, shape (n,)
+        The position −1 stands for a user or an item the model does not know.
         """
         self._check_fitted()
-        users = check_positions("users", users, len(self.users_), unknown=True)
-        items = check_positions("items", items, len(self.items_), unknown=True)
-        if len(users) != len(items):
-            raise ValueError(f"users and items must be pairs, got {len(users)} and {len(items)}")
+        users, items = check_pairs(users, items, len(self.users_), len(self.items_))
         known = (users >= 0) & (items >= 0)
         wanted, rows = np.unique(users[known], return_inverse=True)
         predicted = self._expected()[users]
@@ -214,16 +216,14 @@ class UserKNN(Recommender):
     def _fit(self, train: Interactions) -> None:
         self.weights_ = weigh(train, self.weighting, self.half_life)
         self.vectors_ = similarity_vectors(self.weights_, self.similarity, self.shrinkage)
-        every = self.neighbors is None or self.centered  # ratings have neighbours of their own per item
-        self.neighbors_ = _NONE if every else nearest(self.vectors_, self.neighbors)
 
     def _score(self, users: np.ndarray) -> Array:
         if self.centered:
             n, n_items = len(users), len(self.items_)
             rows, items = np.repeat(np.arange(n), n_items), np.tile(np.arange(n_items), n)
             return self._predicted(users, rows, items).reshape(n, n_items).astype(np.float32)
-        if self.neighbors_.shape[0]:
-            return sparse_product(self.neighbors_[users], self.weights_)
+        if self.neighbors is not None:
+            return sparse_product(nearest(self.vectors_, self.neighbors, users), self.weights_)
         return _spread(self._similarities(users), self.weights_.T.tocsr(), None, self._device())
 
     def _explain(self, users: np.ndarray, item: int) -> dict[str, Any]:
@@ -244,8 +244,8 @@ class UserKNN(Recommender):
         """Similarities of some users to all, 0 to themselves and to all that are no neighbours."""
         if self.centered:
             return taste_similarity(deviations_from(self.matrix_, self._expected()), users, self.shrinkage)
-        if self.neighbors_.shape[0]:
-            return self.neighbors_[users].toarray()
+        if self.neighbors is not None:
+            return nearest(self.vectors_, self.neighbors, users).toarray()
         similar = sparse_product(self.vectors_[users], self.vectors_.T.tocsr())
         similar[np.arange(len(users)), users] = 0
         return similar

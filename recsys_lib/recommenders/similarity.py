@@ -82,23 +82,24 @@ def all_similar(vectors: csr_array, include_self: bool) -> csr_array:
     return vstack(blocks, format="csr")
 
 
-def nearest(vectors: csr_array, k: int) -> csr_array:
-    """Find the k most similar other rows of every row; equals in ascending order of position.
+def nearest(vectors: csr_array, k: int, chosen: np.ndarray | None = None) -> csr_array:
+    """Find the k most similar other rows of every row, or of the chosen; equals in ascending order.
 
-    Of vectors from `similarity_vectors`, shape (n, width). Row i of the result, shape (n, n), holds the
-    neighbours of i, never i itself, and only similarities above 0.
+    Of vectors from `similarity_vectors`, shape (n, width). Row i of the result, shape (n or n_chosen, n),
+    holds the neighbours of a row, never that row itself, and only similarities above 0.
     """
     n = vectors.shape[0]
-    others = vectors.T.tocsr()
+    chosen = np.arange(n) if chosen is None else chosen
+    others, themselves = vectors.T.tocsr(), eye_array(n, format="csr", dtype=np.float32)[chosen]
     best = top_k_blocks(
-        lambda rows: sparse_product(vectors[rows], others),
-        n,
+        lambda rows: sparse_product(vectors[chosen[rows]], others),
+        len(chosen),
         n,
         min(k, n),
-        exclude=eye_array(n, format="csr", dtype=np.float32),
+        exclude=themselves,
     )
     filled = best.scores > 0
     indptr = np.concatenate([[0], np.cumsum(filled.sum(1))])
-    found = csr_array((best.scores[filled], best.ids[filled].astype(np.int32), indptr), shape=(n, n))
+    found = csr_array((best.scores[filled], best.ids[filled].astype(np.int32), indptr), (len(chosen), n))
     found.sort_indices()
     return found

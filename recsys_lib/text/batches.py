@@ -64,10 +64,6 @@ def tokenize(
         A second text for each, behind a separator.
     max_tokens : int
         Longer texts lose their end, and a warning says how many; of a pair, the longer text is cut.
-
-    Returns
-    -------
-    Tokens
     """
     least = tokenizer.num_special_tokens_to_add(pair=pairs is not None) + 1
     if not least <= max_tokens <= tokenizer.model_max_length:

@@ -146,17 +146,9 @@ def encode(
 
 
 def mean_of_tokens(hidden: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
-    """Average a text's token vectors, padding left out.
+    """Average token vectors, shape (n_texts, n_tokens, width), to those of texts, shape (n_texts, width).
 
-    Parameters
-    ----------
-    hidden : tensor, shape (n_texts, n_tokens, width)
-    attention_mask : tensor, shape (n_texts, n_tokens)
-        1 for a token, 0 for padding.
-
-    Returns
-    -------
-    tensor, shape (n_texts, width)
+    The mask is 1 for a token, 0 for padding, which is left out.
     """
     mask = attention_mask.unsqueeze(-1).to(hidden.dtype)
     return (hidden * mask).sum(dim=1) / mask.sum(dim=1)

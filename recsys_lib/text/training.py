@@ -70,10 +70,6 @@ def fit(
         Learning rate after the warm-up; from there it falls in a straight line to 0.
     seed : int
 
-    Returns
-    -------
-    History
-
     Raises
     ------
     FloatingPointError

@@ -1,7 +1,7 @@
 import pandas as pd
 import pytest
 
-from recsys_lib.data import apply_steps, clean_transactions, load_table, local_time, outlier_bounds
+from recsys_lib.data import apply_steps, clean_transactions, load_table, local_time
 
 
 def test_each_step_counts_what_the_earlier_ones_left():
@@ -43,8 +43,3 @@ def test_weeks_turn_at_midnight_of_local_time_all_year():
     assert ((local >= monday) & (local < monday + pd.Timedelta(days=7))).all()
     raw = lines["transaction_timestamp"]
     assert not ((raw >= monday) & (raw < monday + pd.Timedelta(days=7))).all()
-
-
-def test_tukeys_fences_of_a_known_sample():
-    # Quartiles of 1..9 are 3 and 7.
-    assert outlier_bounds(pd.Series(range(1, 10))) == (-3.0, 13.0)

@@ -6,6 +6,7 @@ import torch
 from builders import as_interactions, two_tastes
 from torch._subclasses.fake_tensor import FakeTensorMode
 
+from recsys_lib.recommenders import bpr
 from recsys_lib.recommenders.bpr import (
     BPR,
     Triples,
@@ -13,7 +14,7 @@ from recsys_lib.recommenders.bpr import (
     bpr_gradients,
     draw_triples,
     hardest,
-    pair_keys,
+    pair_lookup,
     sample_by_weight,
     step,
 )
@@ -70,13 +71,15 @@ def test_the_hardest_unseen_candidate_is_taken():
     assert weight.tolist() == [1, 1, 0]
 
 
-def test_negatives_are_unseen_and_spread_evenly():
+@pytest.mark.parametrize("table", [0, 2**28])  # looked up in a list of keys, and in a table of all pairs
+def test_negatives_are_unseen_and_spread_evenly(table, monkeypatch):
+    monkeypatch.setattr(bpr, "_TABLE", table)
     dense = np.random.default_rng(0).random((30, 20)) < 0.5
     dense[3] = True  # has everything
     train = as_interactions(dense)
     users, items = np.repeat(np.arange(30), dense.sum(1)), train.matrix.indices
     times = 60
-    args = np.repeat(users, times), np.repeat(items, times), pair_keys(train.matrix), 20, 2
+    args = np.repeat(users, times), np.repeat(items, times), pair_lookup(train.matrix), 20, 2
     triples = draw_triples(*args, np.random.default_rng(1))
     u, j, unseen = (
         triples.users[:, None].expand(-1, 2).numpy(),

@@ -1,5 +1,8 @@
 """EASE against one ridge regression per item, and its two ways against each other."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -11,6 +14,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 from recsys_lib.data import Interactions
 from recsys_lib.recommenders.ease import EASE
+from recsys_lib.recommenders.shared.products import gram
 
 
 def interactions(n_users=12, n_items=20, seed=0):
@@ -196,3 +200,23 @@ def test_scores_stay_on_an_accelerator(shape):
         for scores in (model._score(np.array([0, 5, 7])), model._fold_in(train.matrix[:3])):
             assert scores.device.type == "meta"
             assert scores.shape == (3, 20)
+
+
+def test_a_matrix_that_does_not__before_it_is_taken(monkeypatch):
+    wide = csr_array((np.ones(2, np.float32), ([0, 1], [0, 1])), shape=(500_000, 3))
+    refused = r"500,000 × 500,000 .* takes 3,000,000,000,000 bytes, and [\d,]+ are free: leave out"
+    with pytest.raises(MemoryError, match=refused):
+        gram(wide)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux bounds a process's addresses")
+def test_the_bound_of_a_process_counts_too():
+    program = (
+        "import resource, numpy as np\nfrom scipy.sparse import csr_array\n"
+        "from recsys_lib.recommenders.shared.products import gram\n"
+        "import psutil; limit = psutil.Process().memory_info().vms + 2**28\n"
+        "resource.setrlimit(resource.RLIMIT_AS, (limit, limit))\n"
+        "gram(csr_array((6_000, 3), dtype=np.float32))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert "takes 432,000,000 bytes" in done.stderr, done.stderr

@@ -349,7 +349,7 @@ def test_more_bad_input():
     model = UserKNN(centered=True).fit(ratings())
     with pytest.raises(ValueError, match=r"items\[1\] is 20; positions go from 0 to 19"):
         model.predict(np.array([0, 1]), np.array([0, 20]))
-    with pytest.raises(ValueError, match="must be pairs, got 2 and 1"):
+    with pytest.raises(ValueError, match="must be pairs, got 2 users and 1 items"):
         model.predict(np.array([0, 1]), np.array([0]))
     items = ItemKNN().fit(random_events())
     with pytest.raises(ValueError, match=r"item\[0\] is 25"):
@@ -359,3 +359,15 @@ def test_more_bad_input():
     with pytest.raises(ValueError, match=r"items\[0\] is -1"):
         items.similar(np.array([-1]))
     assert model.predict(np.array([], int), np.array([], int)).shape == (0,)
+
+
+def test_all_similarities_of_many_items_are_refused_with_their_bytes():
+    rng = np.random.default_rng(0)
+    users, items = rng.integers(20_000, size=60_000), rng.integers(17_000, size=60_000)
+    frame = pd.DataFrame({"user": [*users, *range(20_000)], "item": [*items, *range(17_000), *[0] * 3_000]})
+    train = Interactions.from_frame(frame, user="user", item="item")
+    refused = r"all similarities of 17,000 items, up to 2,312,000,000 bytes: .*=200"
+    with pytest.raises(MemoryError, match=refused):
+        ItemKNN().fit(train)
+    assert ItemKNN(neighbors=20).fit(train).recommend([0], 5).ids.shape == (1, 5)
+    assert UserKNN().fit(train).recommend([0], 5).ids.shape == (1, 5)

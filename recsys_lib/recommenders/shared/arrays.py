@@ -5,9 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from recsys_lib.scoring.checks import Array
-
-__all__ = ["Array", "as_native", "place", "rows_at", "to_numpy"]
+from recsys_lib.scoring.checks import Array as Array
 
 
 def as_native(tensor: torch.Tensor) -> Array:

@@ -5,25 +5,13 @@ from __future__ import annotations
 from numbers import Integral, Real
 
 import numpy as np
+import psutil
 import torch
 from scipy.sparse import csr_array, issparse
 
 from recsys_lib.data import Interactions
 from recsys_lib.data.values import LARGEST, SMALLEST, summed_pairs
-from recsys_lib.scoring.checks import check_count
-
-__all__ = [
-    "check_count",
-    "check_histories",
-    "check_interactions",
-    "check_item_features",
-    "check_k",
-    "check_not_negative",
-    "check_positions",
-    "check_positive",
-    "check_seed",
-    "check_share",
-]
+from recsys_lib.scoring.checks import check_count as check_count
 
 
 def check_interactions(train: Interactions, name: str = "train") -> None:
@@ -45,6 +33,16 @@ def _first_place(matrix: csr_array, chosen: np.ndarray) -> tuple[int, int]:
     """Return row and column of the first chosen one of the stored values."""
     place = int(np.argmax(chosen))
     return int(np.searchsorted(matrix.indptr, place, side="right")) - 1, int(matrix.indices[place])
+
+
+def check_memory(wanted: int, what: str, instead: str) -> None:
+    """Refuse what would not fit, before any of it is taken: a MemoryError with its bytes and a way out."""
+    free, process = psutil.virtual_memory().available, psutil.Process()
+    limit = process.rlimit(psutil.RLIMIT_AS)[0] if hasattr(process, "rlimit") else -1  # Linux has it
+    if limit >= 0:
+        free = min(free, max(0, limit - process.memory_info().vms))
+    if wanted > free:
+        raise MemoryError(f"{what} takes {wanted:,} bytes, and {free:,} are free: {instead}")
 
 
 def check_positive(**values: float) -> None:
@@ -89,6 +87,15 @@ def check_positions(name: str, positions: object, total: int, *, unknown: bool =
         also = ", and −1 is an unknown one" if unknown else ""
         raise ValueError(f"{name}[{where}] is {checked[where]}; positions go from 0 to {total - 1}{also}")
     return checked.astype(np.int64)
+
+
+def check_pairs(users: object, items: object, n_users: int, n_items: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return positions of users and items that belong together, as int64; −1 is an unknown one."""
+    users = check_positions("users", users, n_users, unknown=True)
+    items = check_positions("items", items, n_items, unknown=True)
+    if len(users) != len(items):
+        raise ValueError(f"users and items must be pairs, got {len(users)} users and {len(items)} items")
+    return users, items
 
 
 def check_k(k: int, n_items: int) -> None:

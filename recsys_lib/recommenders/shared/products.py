@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import nullcontext
 
 import numpy as np
 import torch
@@ -10,10 +11,13 @@ from scipy.linalg import cho_factor, lapack
 from scipy.sparse import csr_array
 
 from recsys_lib.recommenders.shared.arrays import Array
+from recsys_lib.recommenders.shared.checks import check_memory
 from recsys_lib.scoring import workers
 
 _COLUMNS = 64  # of a dense factor at once: 2,500 rows of them fit the second-level cache
 _ROWS = 256  # of a sparse factor at once: bounds the sparse result before it is made dense
+# SciPy 1.17's OpenBLAS on several threads ended in a segmentation fault at 17,000 rows, not at 15,500.
+_THREADED_ROWS = 15_000
 _DEVICE_BYTES = 2**28  # of a sparse matrix made dense on an accelerator, at a time
 
 
@@ -74,6 +78,8 @@ def user_counts(matrix: csr_array) -> np.ndarray:
 
 def gram(rows: csr_array) -> np.ndarray:
     """Multiply all rows with each other, shape (n_rows, n_rows), float64."""
+    n, advice = rows.shape[0], "leave out rare items, or take ItemKNN(neighbors=200) or ALS"
+    check_memory(12 * n * n, f"a matrix of {n:,} × {n:,} with its inverse in float32", advice)
     rows = rows.astype(np.float64)
     columns = rows.T.tocsr()
     products = np.empty((rows.shape[0], rows.shape[0]))
@@ -102,8 +108,9 @@ def invert(matrix: np.ndarray, device: torch.device) -> Array:
         return torch.cholesky_inverse(torch.linalg.cholesky(torch.from_numpy(matrix).to(device)))
     # SciPy's OpenBLAS and not torch's MKL, which may be several times slower. The transpose is the same
     # matrix in LAPACK's order, so nothing is copied.
-    factor, lower = cho_factor(matrix.T, lower=True, overwrite_a=True, check_finite=False)
-    inverse, _ = lapack.dpotri(factor, lower=lower, overwrite_c=True)
+    with workers.single_threaded() if len(matrix) > _THREADED_ROWS else nullcontext():
+        factor, lower = cho_factor(matrix.T, lower=True, overwrite_a=True, check_finite=False)
+        inverse, _ = lapack.dpotri(factor, lower=lower, overwrite_c=True)
     for start in range(0, len(inverse), _ROWS):  # LAPACK fills one triangle
         stop = start + _ROWS
         inverse[start:stop, stop:] = inverse[stop:, start:stop].T

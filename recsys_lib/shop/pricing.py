@@ -1,19 +1,9 @@
-"""What a product should cost: a weekly panel with known zeros, elasticities of counts, prices on a ladder."""
-
-from typing import NamedTuple
+"""What a price does: a weekly panel whose zeros are known, and elasticities of counts."""
 
 import numpy as np
 import pandas as pd
 
 CELL = ["product_id", "store_id", "week"]
-
-
-class Effects(NamedTuple):
-    """Coefficients and their standard errors, and the number of clusters."""
-
-    value: np.ndarray
-    error: np.ndarray
-    n_clusters: int
 
 
 def weekly_panel(
@@ -48,12 +38,9 @@ def weekly_panel(
     span = span[span["nunique"] >= least_weeks]
     if span.empty:
         raise ValueError(f"no product sold in {least_weeks} weeks or more in one store: lower least_weeks")
-    length = (span["max"] - span["min"] + 1).to_numpy()
-    panel = span.loc[span.index.repeat(length)].reset_index()
+    panel = span.loc[span.index.repeat(span["max"] - span["min"] + 1)].reset_index()
     panel["week"] = panel["min"] + panel.groupby(CELL[:2]).cumcount()
-    sold = sold[[*CELL, "quantity", "price", "others"]]
-    panel = panel[CELL].merge(sold, "left", CELL)
-    panel = panel.join(of_week, on=["product_id", "week"])
+    panel = panel[CELL].merge(sold.drop(columns="paid"), "left", CELL).join(of_week, on=CELL[::2])
     known_from = panel["stores"] - panel["price"].notna()
     panel["chain_price"] = panel["others"].where(panel["price"].notna(), panel["all_stores"])
     panel = panel[known_from >= least_stores].fillna({"quantity": 0.0})
@@ -63,8 +50,8 @@ def weekly_panel(
     return panel.drop(columns=["others", "all_stores", "stores"]).sort_values(CELL, ignore_index=True)
 
 
-def poisson_effects(y: np.ndarray, x: np.ndarray, absorb: list[np.ndarray], clusters: np.ndarray) -> Effects:
-    """Fit ``E[y] = exp(X β + one effect per level of every grouping)`` and its errors by cluster.
+def poisson_effects(y: np.ndarray, x: np.ndarray, absorb: list[np.ndarray], clusters: np.ndarray) -> tuple:
+    """Fit ``E[y] = exp(X β + one effect per level of every grouping)``; return β and its errors by cluster.
 
     Zeros stay in, and y need not be Poisson: only its mean must have this form. The effects are never
     estimated one by one; each step of weighted least squares removes them by taking group means off.
@@ -81,15 +68,12 @@ def poisson_effects(y: np.ndarray, x: np.ndarray, absorb: list[np.ndarray], clus
 
     References
     ----------
-    Correia, Guimarães & Zylkin (2020), "Fast Poisson estimation with high-dimensional fixed effects", Stata
-    Journal 20(1).
+    Correia, Guimarães & Zylkin (2020), "Fast Poisson estimation with high-dimensional fixed effects", Stata J.
     """
     y, x = np.asarray(y, np.float64), np.asarray(x, np.float64)
-    groups = [np.unique(one, return_inverse=True)[1] for one in absorb]
-    cluster = np.unique(clusters, return_inverse=True)[1]
+    cluster, *groups = (np.unique(one, return_inverse=True)[1] for one in (clusters, *absorb))
     _check_regression(y, x, groups, cluster)
-    mu, beta = (y + y.mean()) / 2, np.full(x.shape[1], np.inf)
-    eta = np.log(mu)
+    mu, eta, beta = (y + y.mean()) / 2, np.log((y + y.mean()) / 2), np.full(x.shape[1], np.inf)
     for _ in range(100):
         rest = _take_means_off(np.column_stack([eta + (y - mu) / mu, x]), mu, groups)
         bread = rest[:, 1:].T @ (rest[:, 1:] * mu[:, None])
@@ -100,57 +84,21 @@ def poisson_effects(y: np.ndarray, x: np.ndarray, absorb: list[np.ndarray], clus
         mu = np.exp(np.clip(eta, -30, 30))
         if np.abs(beta - last).max() < 1e-8:
             break
-    scores = rest[:, 1:] * (y - mu)[:, None]
-    of_cluster = np.stack([np.bincount(cluster, column) for column in scores.T], axis=1)
-    n_clusters, bread = len(of_cluster), np.linalg.inv(bread)
-    variance = bread @ (of_cluster.T @ of_cluster) @ bread * n_clusters / (n_clusters - 1)
-    return Effects(beta, np.sqrt(np.diag(variance)), n_clusters)
-
-
-def ladder_price(
-    ladder: np.ndarray, cost: float, price: float, elasticity: float, largest_change: float = 0.1
-) -> float:
-    """Choose from allowed prices the one with the largest profit, if demand has a constant elasticity.
-
-    Profit at p is proportional to ``(p − cost) (p / price)^elasticity``. Without a ladder or bounds, and with
-    an elasticity below −1, the best price is ``cost · e / (1 + e)``.
-
-    Parameters
-    ----------
-    ladder : array, shape (n_prices,)
-        Those further from today's price than `largest_change` are not tried; today's is always allowed.
-    cost, price : float
-        Of one piece, today.
-    elasticity : float
-    largest_change : float
-        As a share of today's price.
-    """
-    ladder = np.append(np.asarray(ladder, np.float64), price)
-    wrong = np.flatnonzero(~(np.isfinite(ladder) & (ladder > 0)))
-    if len(wrong):
-        raise ValueError(f"prices must be above 0, but price {wrong[0]} of the ladder is {ladder[wrong[0]]}")
-    if not (np.isfinite(cost) and cost > 0):
-        raise ValueError(f"cost must be above 0, got {cost}: a free product has no best price by this rule")
-    if not (np.isfinite(elasticity) and largest_change > 0):
-        raise ValueError(f"elasticity must be finite, largest_change above 0: {elasticity}, {largest_change}")
-    allowed = ladder[np.abs(ladder / price - 1) <= largest_change + 1e-9]
-    return float(allowed[np.argmax((allowed - cost) * (allowed / price) ** elasticity)])
+    scores = np.stack([np.bincount(cluster, column * (y - mu)) for column in rest[:, 1:].T], axis=1)
+    half = scores @ np.linalg.inv(bread)
+    return beta, np.sqrt((half**2).sum(axis=0) * len(half) / (len(half) - 1))
 
 
 def _median_of_others(sold: pd.DataFrame) -> np.ndarray:
     """Return for every cell the median price of the same product and week in the other stores."""
-    order = np.lexsort((sold["price"], sold["week"], sold["product_id"]))
-    values = sold["price"].to_numpy()[order]
-    keys = sold[["product_id", "week"]].to_numpy()[order]
-    start = np.flatnonzero(np.append(True, (keys[1:] != keys[:-1]).any(axis=1)))
-    size = np.diff(np.append(start, len(values)))
-    first, left = np.repeat(start, size), np.repeat(size, size) - 1
-    rank = np.arange(len(values)) - first
-    low, high = np.maximum(left - 1, 0) // 2, left // 2
-    picked = [values[np.minimum(first + k + (rank <= k), len(values) - 1)] for k in (low, high)]
-    medians = np.empty(len(values))
-    medians[order] = np.where(left > 0, np.mean(picked, axis=0), np.nan)
-    return medians
+    ordered = sold.sort_values(["product_id", "week", "price"])
+    groups = ordered.groupby(["product_id", "week"], sort=False)["price"]
+    rank, left, values = groups.cumcount(), groups.transform("size") - 1, ordered["price"].to_numpy()
+    first = np.arange(len(values)) - rank
+    # Without the cell itself, every price after it moves down by one place.
+    places = (first + place + (rank <= place) for place in (np.maximum(left - 1, 0) // 2, left // 2))
+    medians = np.mean([values[np.minimum(place, len(values) - 1)] for place in places], axis=0)
+    return pd.Series(medians, ordered.index).where(left > 0).reindex(sold.index).to_numpy()
 
 
 def _take_means_off(columns: np.ndarray, weight: np.ndarray, groups: list[np.ndarray]) -> np.ndarray:
@@ -159,9 +107,9 @@ def _take_means_off(columns: np.ndarray, weight: np.ndarray, groups: list[np.nda
     for _ in range(1_000):
         moved = 0.0
         for group, total in zip(groups, totals, strict=True):
-            for j, column in enumerate(columns.T):
+            for column in columns.T:
                 means = np.bincount(group, weight * column) / total
-                columns[:, j] -= means[group]
+                column -= means[group]
                 moved = max(moved, np.abs(means).max())
         if len(groups) == 1 or moved < 1e-8:
             break
@@ -169,15 +117,13 @@ def _take_means_off(columns: np.ndarray, weight: np.ndarray, groups: list[np.nda
 
 
 def _check_lines(lines: pd.DataFrame) -> None:
+    if len(missing := np.flatnonzero(lines[CELL].isna().any(axis=1))):
+        raise ValueError(f"row {missing[0]} lacks its product, store or week")
     for name in ("quantity", "paid"):
         values = lines[name].to_numpy(np.float64)
-        wrong = np.flatnonzero(~(np.isfinite(values) & (values > 0)))
-        if len(wrong):
-            row = f"{name} is {values[wrong[0]]} in row {wrong[0]}"
-            raise ValueError(f"{row}; sales need a number above 0: take returns and gifts out first")
-    missing = np.flatnonzero(lines[CELL].isna().any(axis=1))
-    if len(missing):
-        raise ValueError(f"row {missing[0]} lacks its product, store or week")
+        if len(wrong := np.flatnonzero(~(np.isfinite(values) & (values > 0)))):
+            where = f"{name} is {values[wrong[0]]} in row {wrong[0]}"
+            raise ValueError(f"{where}; sales need a number above 0: take returns and gifts out first")
 
 
 def _check_regression(y: np.ndarray, x: np.ndarray, groups: list[np.ndarray], cluster: np.ndarray) -> None:
@@ -188,6 +134,5 @@ def _check_regression(y: np.ndarray, x: np.ndarray, groups: list[np.ndarray], cl
         raise ValueError("y must be at least 0 and x finite: the logarithm of a price of 0 is not")
     if cluster.max() == 0:
         raise ValueError("all rows are of one cluster (one product?): its errors need two or more")
-    for place, group in enumerate(groups):
-        if (np.bincount(group, y) == 0).any():
-            raise ValueError(f"a group of absorb[{place}] has no sale at all: leave its rows out")
+    if any((np.bincount(group, y) == 0).any() for group in groups):
+        raise ValueError("a group has no sale at all: leave its rows out")

@@ -15,11 +15,12 @@ from recsys_lib.course.plots import COLORS, draw_boxes, use_course_style
 from recsys_lib.files import atomic_path
 
 DATA = {  # box → place, small print, notebooks it goes into
-    "Complete Journey": (1.4, "2,469 households", "123456789"),
+    "Complete Journey": (1.4, "2,469 households", "1234567890"),
     "MovieLens 100K": (5.6, "943 people", "136"),
     "your data": (9.8, "user, item, time", "36"),
     "search queries": (14.0, "109, by hand", "4"),
     "Open Bandit": (18.2, "six logs of a shop", "9"),
+    "Ta Feng, yogurts": (22.4, "costs, choices", "0"),
 }
 NOTEBOOKS = {
     "01 preparation": (0.0, "clean, join, split"),
@@ -31,14 +32,16 @@ NOTEBOOKS = {
     "07 loyalty": (18.6, "churn, value"),
     "08 real time": (21.7, "a service, load"),
     "09 bandits": (24.8, "learn while showing"),
+    "10 prices": (27.9, "what, how many"),
 }
 LIBRARY = {  # the first and the last are used by all: their lines would hide the others
     "data, scoring": (0.0, "used by all", ""),
     "networks": (3.1, "networks by hand", "25"),
-    "recommenders": (6.2, "fit, recommend, save", "34568"),
+    "recommenders": (6.2, "fit, recommend, save", "345680"),
     "text": (9.3, "encode, fine-tune", "4"),
     "customers, online": (12.4, "as of a day; clicks, service", "56789"),
-    "metrics, judging": (15.5, "used by all", ""),
+    "shop": (15.5, "prices, stock", "0"),
+    "metrics, judging": (18.6, "used by all", ""),
 }
 
 
@@ -78,7 +81,7 @@ def draw_map() -> Figure:
         for notebook in NOTEBOOKS
         if notebook[1] in numbers
     ]
-    figure, ax = plt.subplots(figsize=(19.6, 4.2))
+    figure, ax = plt.subplots(figsize=(21.7, 4.2))
     draw_boxes(ax, boxes, links, size=(2.8, 0.95))
     for line in ax.lines:
         line.set(lw=0.8, alpha=0.6)
@@ -89,7 +92,7 @@ def draw_map() -> Figure:
     levels = ((4.2, "data", "green"), (2.0, "notebooks", "blue"), (-0.2, "recsys_lib", "orange"))
     for y, name, color in levels:
         ax.text(-1.7, y, name, ha="right", va="center", weight="bold", color=COLORS[color])
-    ax.set(xlim=(-3.7, 26.4), ylim=(-0.9, 4.9))
+    ax.set(xlim=(-3.7, 29.5), ylim=(-0.9, 4.9))
     return figure
 
 

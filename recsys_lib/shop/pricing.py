@@ -68,7 +68,7 @@ def poisson_effects(y: np.ndarray, x: np.ndarray, absorb: list[np.ndarray], clus
 
     References
     ----------
-    Correia, Guimarães & Zylkin (2020), "Fast Poisson estimation with high-dimensional fixed effects", Stata J.
+    Correia, Guimarães & Zylkin (2020), "Fast Poisson estimation with high-dimensional fixed effects", Stata J
     """
     y, x = np.asarray(y, np.float64), np.asarray(x, np.float64)
     cluster, *groups = (np.unique(one, return_inverse=True)[1] for one in (clusters, *absorb))

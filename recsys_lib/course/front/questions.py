@@ -30,7 +30,7 @@ QUESTIONS = (
     ("What will a household spend in 13 weeks?", "spend_13_weeks", "mae", "mean error, dollars", LOWER,
      "last 13 weeks", "BG/NBD × Gamma-Gamma"),
     ("How much of a product will be sold in four weeks?", "sales_4_weeks", "wape", "WAPE", LOWER,
-     "moving average", "trees"),
+     "median of 8 weeks", "trees, median"),
     ("Which banner, while learning? (a simulation)", "bandit_stationary", "regret", "clicks lost", LOWER,
      "ε-greedy, 0.1", "Thompson"),
 )  # fmt: skip

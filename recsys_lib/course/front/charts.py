@@ -58,9 +58,9 @@ def draw_map() -> Figure:
         (name, notebook, "")
         for name, (_, _, numbers) in (DATA | LIBRARY).items()
         for notebook in NOTEBOOKS
-        if notebook[1] in numbers
+        if notebook[:2] in numbers.split()
     ]
-    figure, ax = plt.subplots(figsize=(19.6, 4.2))
+    figure, ax = plt.subplots(figsize=(21.7, 4.2))
     draw_boxes(ax, boxes, links, size=(2.8, 0.95))
     for line in ax.lines:
         line.set(lw=0.8, alpha=0.6)
@@ -71,7 +71,7 @@ def draw_map() -> Figure:
     levels = ((4.2, "data", "green"), (2.0, "notebooks", "blue"), (-0.2, "recsys_lib", "orange"))
     for y, name, color in levels:
         ax.text(-1.7, y, name, ha="right", va="center", weight="bold", color=COLORS[color])
-    ax.set(xlim=(-3.7, 26.4), ylim=(-0.9, 4.9))
+    ax.set(xlim=(-3.7, 29.5), ylim=(-0.9, 4.9))
     return figure
 
 

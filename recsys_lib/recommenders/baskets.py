@@ -125,9 +125,7 @@ class UPCF(Recommender):
 
     def _score(self, users: np.ndarray) -> np.ndarray:
         items = self.vectors_.T.tocsr()
-        squares = np.maximum(
-            squared_lengths(self.vectors_), np.float32(1e-12)
-        )
+        squares = np.maximum(squared_lengths(self.vectors_), np.float32(1e-12))
         near = sparse_product(self.vectors_[users], items) / squares ** (1 - self.alpha)
         return transposed_product((near / squares[users, None] ** self.alpha) ** self.locality, items)
 

@@ -159,9 +159,7 @@ def _for_films(benchmark: Benchmark, profile: str, seed: int, device: str) -> li
         "ALS": ALS(factors=32, regularization=30.0, alpha=3.0, weighting="binary", **shared),
         "BPR": BPR(regularization=0.03, epochs=5 if smoke else 20, weighting="binary", **shared),
         "EASE": EASE(regularization=500.0, weighting="binary", device=device),
-        "TwoTower": TwoTower(
-            learning_rate=0.1, weight_decay=1.0, weighting="binary", **tower_settings, **shared
-        ),
+        "TwoTower": TwoTower(learning_rate=0.1, weight_decay=1.0, **tower_settings, **shared),
         "SessionEASE": sessions,
         "Hybrid": Hybrid(parts=[sessions, *blended], task="discovery", holdout="random", seed=seed),
     }

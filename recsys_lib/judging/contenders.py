@@ -17,6 +17,7 @@ from recsys_lib.recommenders import (
     BPR,
     EASE,
     TIFUKNN,
+    UPCF,
     BoostedRanker,
     ContentBased,
     Hybrid,
@@ -37,7 +38,7 @@ STOCHASTIC = frozenset({"ALS", "BPR", "TwoTower", "BiasedMF", "Hybrid", "Boosted
 
 # What was tried on validation, by benchmark and model: name of a setting → its values.
 GRIDS = tomllib.loads(Path(__file__).with_name("grids.toml").read_text("utf-8"))
-REPEATS = ("PersonalFrequency", "TIFU-KNN")  # tuned for all products; only for new ones:
+REPEATS = ("PersonalFrequency", "TIFU-KNN", "UP-CF")  # tuned for all products; only for new ones:
 DISCOVERIES = ("Popularity, 45 days", "EASE", "TrendEASE")
 
 
@@ -123,9 +124,9 @@ def _for_films(benchmark: Benchmark, profile: str, seed: int, device: str) -> li
         "UserKNN": UserKNN(neighbors=100, similarity="tfidf", weighting="binary"),
         "ContentBased": ContentBased(),
         "ALS": ALS(factors=32, regularization=30.0, alpha=3.0, weighting="binary", **shared),
-        "BPR": BPR(epochs=5 if smoke else 20, weighting="binary", **shared),
+        "BPR": BPR(regularization=0.03, epochs=5 if smoke else 20, weighting="binary", **shared),
         "EASE": EASE(regularization=500.0, weighting="binary", device=device),
-        "TwoTower": TwoTower(weighting="binary", **tower_settings, **shared),
+        "TwoTower": TwoTower(learning_rate=0.1, weight_decay=1.0, **tower_settings, **shared),
         "SessionEASE": sessions,
         "Hybrid": Hybrid(parts=[sessions, *blended], task="discovery", holdout="random", seed=seed),
     }
@@ -176,6 +177,7 @@ def _of_the_field(device: str) -> dict[str, Recommender]:
         "Popularity, 45 days": Trending(window=45.0),
         "GP-TopFreq": PersonalFrequency(half_life=None),
         "TIFU-KNN": TIFUKNN(neighbors=30, group=1, basket_decay=1.0, group_decay=0.96, own=0.5),
+        "UP-CF": UPCF(recent=25, alpha=0.25, locality=5.0),
         "TrendEASE": TrendEASE(regularization=300.0, days=45.0, power=0.5, weighting="log", device=device),
     }
 

@@ -12,7 +12,7 @@ from recsys_lib.scoring import top_k_blocks
 # NDCG@10 that models trained with random draws must reach, with any seed and profile: a little below what
 # they reached with any of six seeds.
 FLOORS = {
-    "movielens_100k": {"ALS": 0.475, "BPR": 0.4, "TwoTower": 0.405, "Hybrid": 0.48},
+    "movielens_100k": {"ALS": 0.475, "BPR": 0.4, "TwoTower": 0.43, "Hybrid": 0.48},
     "complete_journey_all": {"ALS": 0.262, "BPR": 0.18, "TwoTower": 0.169, "BoostedRanker": 0.42},
     "complete_journey_discovery": {"ALS": 0.049, "BPR": 0.047, "TwoTower": 0.043, "BoostedRanker": 0.056},
 }

@@ -1,7 +1,7 @@
 """Recommenders: each is fit → recommend, over positions of users and items."""
 
 from recsys_lib.recommenders.als import ALS
-from recsys_lib.recommenders.baskets import TIFUKNN
+from recsys_lib.recommenders.baskets import TIFUKNN, UPCF
 from recsys_lib.recommenders.biased_mf import BiasedMF
 from recsys_lib.recommenders.bpr import BPR
 from recsys_lib.recommenders.content import ContentBased

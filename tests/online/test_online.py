@@ -1,6 +1,4 @@
-"""Click model, propensity weighting and tests of two arms, against enumeration and closed forms."""
-
-import itertools
+"""Click model and tests of two arms, against enumeration and closed forms."""
 
 import numpy as np
 import pytest
@@ -12,44 +10,10 @@ from recsys_lib.online.ab_tests import (
     two_proportion_power,
     two_proportion_sample_size,
 )
-from recsys_lib.online.clicks import click_value, inverse_propensity_value, simulate_clicks
+from recsys_lib.online.clicks import simulate_clicks
 
 ATTRACTION = np.array([[0.9, 0.2, 0.5], [0.1, 0.7, 0.4]])
 EXAMINATION = np.array([1.0, 0.5, 0.25])
-OTHER_ORDER = np.array([[0.25, 1.0, 0.5], [0.5, 1.0, 0.25]])  # where each shown item would be looked at
-
-
-def expectation(estimate):
-    """Mean of an estimate over all eight outcomes of clicks, each with its probability."""
-    total = np.zeros(len(ATTRACTION))
-    chance = ATTRACTION * EXAMINATION
-    for outcome in itertools.product([0, 1], repeat=3):
-        clicks = np.tile(outcome, (len(ATTRACTION), 1))
-        total += np.where(clicks == 1, chance, 1 - chance).prod(axis=1) * estimate(clicks)
-    return total
-
-
-def test_click_value_by_enumeration():
-    np.testing.assert_allclose(expectation(lambda c: c.sum(axis=1)), click_value(ATTRACTION, EXAMINATION))
-
-
-def test_propensity_weighting_is_unbiased_by_enumeration():
-    estimated = expectation(lambda c: inverse_propensity_value(c, EXAMINATION, OTHER_ORDER))
-    np.testing.assert_allclose(estimated, click_value(ATTRACTION, OTHER_ORDER))
-    naive = expectation(lambda c: (c * OTHER_ORDER).sum(axis=1))
-    assert (np.abs(naive - click_value(ATTRACTION, OTHER_ORDER)) > 0.1).all()
-
-
-def test_the_order_that_was_shown_is_estimated_by_its_clicks():
-    clicks = np.array([[1, 0, 1], [0, 1, 1]])
-    np.testing.assert_allclose(inverse_propensity_value(clicks, EXAMINATION, EXAMINATION), [2, 2])
-
-
-def test_what_was_never_looked_at_cannot_be_estimated():
-    with pytest.raises(ValueError, match="never looked at"):
-        inverse_propensity_value(np.ones((1, 2)), np.array([1.0, 0.0]), np.array([0.5, 0.5]))
-    unused = inverse_propensity_value(np.ones((1, 2)), np.array([1.0, 0.0]), np.array([0.5, 0.0]))
-    np.testing.assert_allclose(unused, [0.5])
 
 
 def test_simulated_clicks_have_the_rates_of_the_model():
@@ -61,7 +25,7 @@ def test_simulated_clicks_have_the_rates_of_the_model():
 @pytest.mark.parametrize("bad", [-0.1, 1.1, np.nan])
 def test_no_probability_is_refused(bad):
     with pytest.raises(ValueError, match="attraction must hold probabilities"):
-        click_value(np.array([[bad]]), np.array([1.0]))
+        simulate_clicks(np.array([[bad]]), np.array([1.0]), np.random.default_rng(0))
     with pytest.raises(ValueError, match="examination must hold probabilities"):
         simulate_clicks(np.array([[0.5]]), np.array([bad]), np.random.default_rng(0))
 

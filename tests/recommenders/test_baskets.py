@@ -1,11 +1,11 @@
-"""TIFU-KNN against loops over baskets."""
+"""TIFU-KNN and UP-CF against loops over baskets."""
 
 import numpy as np
 import pytest
 from builders import random_events
 
 from recsys_lib.data import Interactions
-from recsys_lib.recommenders.baskets import TIFUKNN
+from recsys_lib.recommenders.baskets import TIFUKNN, UPCF
 
 SETTINGS = {"neighbors": 4, "group": 3, "basket_decay": 0.8, "group_decay": 0.6, "own": 0.7}
 
@@ -42,6 +42,23 @@ def test_tifu_by_loops():
         distance[user] = np.inf
         expected.append(0.7 * own[user] + 0.3 * own[np.argsort(distance, kind="stable")[:4]].mean(axis=0))
     found = TIFUKNN(**SETTINGS).fit(train).score(users)
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-6)
+
+
+def test_up_cf_by_loops():
+    train, baskets = train_and_baskets()
+    own = np.zeros((train.n_users, train.n_items))
+    for user, of in enumerate(baskets):
+        for basket in of[-3:]:
+            own[user, list(basket)] += 1 / len(of[-3:])
+    users = np.flatnonzero(own.sum(axis=1))
+    assert max(len(of) for of in baskets) > 3
+    expected = np.zeros((len(users), train.n_items))
+    for place, user in enumerate(users):
+        for other in users:
+            lengths = (own[user] ** 2).sum() ** 0.3 * (own[other] ** 2).sum() ** 0.7
+            expected[place] += (own[user] @ own[other] / lengths) ** 2 * own[other]
+    found = UPCF(recent=3, alpha=0.3, locality=2.0).fit(train).score(users)
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-6)
 
 

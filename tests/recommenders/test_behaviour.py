@@ -98,6 +98,7 @@ MODELS = {
     "SessionEASE": Model("sessions", "SessionEASE", cannot="partial_fit"),
     "TrendEASE": Model("sessions", "TrendEASE", {"regularization": 1.0}, cannot="partial_fit"),
     "TIFUKNN": Model("baskets", "TIFUKNN", {"neighbors": 3}, cannot="similar explain fold_in partial_fit"),
+    "UPCF": Model("baskets", "UPCF", {"recent": 9}, cannot="similar explain fold_in partial_fit"),
     # knows only what everybody has had of late
     "Trending": Model("popularity", "Trending", exempt=("answer",), cannot="similar partial_fit"),
     # knows nothing at all

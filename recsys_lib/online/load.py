@@ -20,6 +20,8 @@ async def open_loop(port: int, paths: Sequence[str], rate: float, most: int = 64
         pipe = None
         while (number := await waiting.get()) is not None:
             sent[number] = time.perf_counter() - begun
+            if pipe and pipe[0].at_eof():  # closed by the service, which was kept waiting
+                pipe = None
             try:
                 pipe = pipe or await asyncio.open_connection("127.0.0.1", port)
                 status[number] = await asyncio.wait_for(_ask(*pipe, paths[number]), 30)

@@ -3,11 +3,12 @@
 import threading
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import redis
-from sqlalchemy import Column, Float, Integer, MetaData, String, Table, create_engine, event, text
+from sqlalchemy import Column, Connection, Float, Integer, MetaData, String, Table, create_engine, event, text
 from sqlalchemy.engine import make_url
 
 KINDS = {"purchase": 1.0, "view": 0.1, "removal": 0.0}  # what an event adds to the history
@@ -46,7 +47,7 @@ class EventStore:
     """Events in SQLite (``sqlite:///file``) or PostgreSQL; what `add` has returned from is on disk."""
 
     def __init__(self, url: str) -> None:
-        local = make_url(url).get_backend_name() == "sqlite"
+        self._local = local = make_url(url).get_backend_name() == "sqlite"
         waits = {"timeout": 10} if local else {"connect_timeout": 5}
         pool = {"pool_size": 20, "max_overflow": 20, "pool_timeout": 5, "pool_pre_ping": not local}
         self._engine = create_engine(url, connect_args=waits, **pool)
@@ -56,7 +57,7 @@ class EventStore:
 
     def add(self, events: Sequence[dict[str, Any]]) -> int:
         """Store events all or none; return how many were new. An id that is known changes nothing."""
-        with self._engine.begin() as connection:
+        with self._writing() as connection:
             return sum(connection.execute(_ADD, one).rowcount for one in events)
 
     def of(self, household: int, after: int = 0) -> Past:
@@ -69,9 +70,17 @@ class EventStore:
     def forget(self, household: int) -> None:
         """Delete the events of a household; one row is left: fits leave out what came before."""
         row = {"id": uuid.uuid4().hex, "household": household, "item": 0, "kind": FORGET, "time": 0.0}
-        with self._engine.begin() as connection:
+        with self._writing() as connection:
             connection.execute(_EVENTS.delete().where(_EVENTS.c.household == household))
             connection.execute(_ADD, row)
+
+    @contextmanager
+    def _writing(self) -> Iterator[Connection]:
+        """One writer at a time, as in SQLite: who sees a number sees all lower ones; no fit skips a row."""
+        with self._engine.begin() as connection:
+            if not self._local:
+                connection.execute(text("LOCK TABLE events IN SHARE ROW EXCLUSIVE MODE"))
+            yield connection
 
     def rows(self) -> list[dict[str, Any]]:
         """Return all rows in the order of their numbers."""

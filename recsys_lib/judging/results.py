@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, Field, FiniteFloat, model_validator
+from pydantic import BaseModel, BeforeValidator, Field, FiniteFloat, ValidationError, model_validator
 
 from recsys_lib.files import atomic_path, project_root
 
@@ -99,7 +99,10 @@ def result_row(
     0.172
     """
     row = {"task": task, "model": model, "metric": metric, "value": value, "low": low, "high": high, "n": n}
-    return Row(**row).model_dump()
+    try:
+        return Row(**row).model_dump()
+    except ValidationError as error:
+        raise ValueError(f"task {task!r}, model {model!r}, metric {metric!r}: {error}") from error
 
 
 def save_results(

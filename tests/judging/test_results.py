@@ -101,6 +101,11 @@ def test_a_bad_row_is_refused_and_named(changes: dict[str, Any], message: str, t
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_bad_row_names_its_model_when_it_is_made() -> None:
+    with pytest.raises(ValueError, match=r"task 'films', model 'EASE', metric 'rmse': (?s:.*)finite number"):
+        result_row("films", "EASE", "rmse", float("nan"), n=1)
+
+
 def test_an_interval_may_miss_its_value_by_rounding_only() -> None:
     third = 0.1 + 0.2  # 0.30000000000000004
     assert result_row("search", "a", "mrr", third, 0.1, 0.3, n=1)["high"] == 0.3

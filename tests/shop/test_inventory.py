@@ -36,6 +36,9 @@ BAD = {
     "negative demand": (([[1, -2]], [3]), "demand is -2.0 in row 0, week 1"),
     "a missing week": (([[1, np.nan]], [3]), "demand is nan in row 0, week 1"),
     "lead time": (([[1, 2]], [3], 0), "lead_time must be 1"),
+    "a level": (([[1, 2], [3, 4]], [3, np.nan]), "order_up_to is nan in row 1"),
+    "one series without its brackets": (([1, 2, 3], [3]), r"n_weeks.*got \(3,\) and \(1,\)"),
+    "s that is no number": (([[1, 2]], [3], 1, [np.nan]), "s must lie below"),
     "s above S": (([[1, 2]], [3], 1, [4]), "s must lie below"),
 }
 

@@ -47,7 +47,10 @@ def test_the_chain_price_is_the_median_of_the_other_stores() -> None:
 
 @pytest.mark.parametrize(
     ("name", "value", "message"),
-    [("quantity", -1, "quantity is -1.0 in row 2"), ("paid", 0.0, "paid is 0.0 in row 2")],
+    [
+        ("quantity", -1, "column 'quantity': row 2 .* is -1.0: sales need"),
+        ("paid", 0.0, "column 'paid': row 2 .* is 0.0: sales need"),
+    ],
 )
 def test_bad_lines_are_named(name: str, value: float, message: str) -> None:
     lines = sales([(1, 10, week, 1, 2.0) for week in range(4)])
@@ -59,10 +62,12 @@ def test_bad_lines_are_named(name: str, value: float, message: str) -> None:
 
 def test_a_missing_week_and_too_few_weeks_are_named() -> None:
     lines = sales([(1, 10, week, 1, 2.0) for week in (1.0, np.nan, 3.0)])
-    with pytest.raises(ValueError, match="row 1 lacks"):
+    with pytest.raises(ValueError, match=r"column 'week': row 1 .* every line needs"):
         weekly_panel(lines, NO_PROMOTIONS)
     with pytest.raises(ValueError, match="lower least_weeks"):
         weekly_panel(lines.dropna(), NO_PROMOTIONS)
+    with pytest.raises(ValueError, match="no column 'paid'"):
+        weekly_panel(lines.drop(columns="paid"), NO_PROMOTIONS)
 
 
 def counts(seed: int = 0) -> tuple[np.ndarray, ...]:
@@ -108,9 +113,16 @@ def test_a_constant_grouping_and_clusters_across_it() -> None:
         (lambda y, X, item: (y, X, item, np.zeros(240)), "one product"),
         (lambda y, X, item: (-y - 1, X, item, item), "at least 0"),
         (lambda y, X, item: (y, np.where(X > 1, np.nan, X), item, item), "x finite"),
-        (lambda y, X, item: (np.where(item == 3, 0, y), X, item, item), "no sale at all"),
+        (
+            lambda y, X, item: (np.where(item == 3, 0, y), X, item, item),
+            r"row 60 in absorb\[0\] has no sale at all",
+        ),
         (lambda y, X, item: (y, np.column_stack([X, item]), item, item), "does not vary"),
         (lambda y, X, item: (y[:9], X, item, item), "one row each"),
+        (
+            lambda y, X, item: (np.where(X[:, 0] > 0, y, 0), (X[:, :1] > 0) * 1.0, item * 0, item),
+            "no end after 100",
+        ),
     ],
 )
 def test_bad_regressions_are_refused(damage, message: str) -> None:

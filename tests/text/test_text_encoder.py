@@ -1,6 +1,7 @@
 """Texts become vectors: the same alone and in a batch, from the cache and without; bad input is refused."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -192,6 +193,12 @@ def test_a_folder_without_a_model(tmp_path) -> None:
 def test_a_folder_that_is_not_there(tmp_path) -> None:
     with pytest.raises(FileNotFoundError, match="there is no folder"):
         load_text_model(tmp_path / "nowhere")
+
+
+def test_a_path_is_never_asked_for_at_the_hub(monkeypatch) -> None:
+    monkeypatch.setattr("recsys_lib.text.encoder.AutoConfig.from_pretrained", lambda name: pytest.fail(name))
+    with pytest.raises(FileNotFoundError, match="there is no folder"):
+        load_text_model(Path("some/model"))
 
 
 def test_a_model_that_is_no_bert(tiny_folder, tmp_path) -> None:

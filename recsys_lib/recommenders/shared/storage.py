@@ -87,7 +87,9 @@ def _damage_told(folder: str | Path) -> Iterator[None]:
     try:
         yield
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ValueError(f"the model in {folder} is damaged: {error!r}. Save it again") from error
+        why = str(error) if isinstance(error, ValueError) else repr(error)
+        why = why.removeprefix(f"{MODEL_FILE} is damaged: ")
+        raise ValueError(f"the model in {folder} is damaged: {why}. Save it again") from error
 
 
 def _described(model: Any) -> dict[str, Any]:

@@ -1,5 +1,7 @@
 """Products and inverses against the plain dense ones; on device `meta` they stay there."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 import torch
@@ -35,6 +37,26 @@ def test_products_do_not_depend_on_their_blocks():
         assert {type(part) for part in found} == {type(form(dense))}
         np.testing.assert_allclose(found[0], expected, rtol=1e-5, atol=1e-6)
         np.testing.assert_allclose(found[1], expected.T, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", [np.float32, np.float64])
+@pytest.mark.parametrize("with_mkl", [True, False])
+def test_sparse_products_are_scipys_to_the_last_bit(kind, with_mkl, monkeypatch):
+    """Also of rows in any order, of nothing at all, of indices of 64 bits and of memory that is read only."""
+    available = torch.backends.mkl.is_available()
+    monkeypatch.setattr(torch.backends.mkl, "is_available", lambda: available and with_mkl)
+    generator = np.random.default_rng(0)
+    for n, m, k in ((30, 40, 50), (1, 1, 1), (0, 5, 3), (3, 0, 4), (2, 3, 0), (5, 200, 5)):
+        left, right = (csr_array(random_sparse(*shape), dtype=kind) for shape in ((n, m), (m, k)))
+        for start, stop in pairwise(left.indptr):
+            order = generator.permutation(stop - start) + start
+            left.indices[start:stop], left.data[start:stop] = left.indices[order], left.data[order]
+        left.has_sorted_indices = False
+        right.indices, right.indptr = right.indices.astype(np.int64), right.indptr.astype(np.int64)
+        right.data.flags.writeable = False
+        out = np.full((n, k), np.nan, kind)
+        products._multiply_into(left, right, out)
+        np.testing.assert_array_equal(out, (left @ right).toarray())
 
 
 @pytest.mark.usefixtures("size")

@@ -117,6 +117,11 @@ def speed_rows(benchmarks: Mapping[str, Any]) -> list[tuple[str, float, dict[str
         and cell["items"] in (17_000, 1_000_000)  # the smallest, and the usual large one
         for ours, torch in [[cell["milliseconds"][name] for name in ("recsys_lib", "torch")]]
     ]
+    if loads := benchmarks.get("serving", {}).get("loads"):
+        ours, slowly, naive = (loads[name] for name in ("ours", "ours, slowly", "naive, slowly"))
+        half, most = (f"{ours[name]:.1f} ms" for name in ("p50", "p99"))
+        what = f"an answer of the service (200 a second: half in {half}, 99 % in {most})"
+        timed += [(what, slowly["p50"] / 1000, {"pandas in each request": naive["p50"] / 1000})]
     fitted = benchmarks.get("recommenders", {}).get("results", {})
     return timed + [
         (what, fitted[name]["median"], {"implicit": fitted[f"implicit {name}"]["median"]})

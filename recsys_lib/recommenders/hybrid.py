@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -44,8 +43,7 @@ class Hybrid(Recommender):
     holds out a part of train, fits the parts on the rest, takes the weights with the highest NDCG@10 on what
     was held out, and then fits the parts on all of train. Test data plays no role in that.
 
-    Features of items go to the parts that learn from them. `partial_fit` passes new interactions on to the
-    parts, weights stay; `explain` says what each part adds.
+    Features of items go to the parts that learn from them. `explain` says what each part adds.
 
     Parameters
     ----------
@@ -116,10 +114,6 @@ class Hybrid(Recommender):
         else:
             self._learn(fit_parts(self.parts, split.train, self.device, item_features), split)
         self.parts_ = fit_parts(self.parts, train, self.device, item_features)
-
-    def _partial_fit(self, new: Interactions, merged: Interactions) -> None:
-        # Copies: if a later part refuses, the earlier ones are still as they were.
-        self.parts_ = [copy.copy(part).partial_fit(new) for part in self.parts_]
 
     def _score(self, users: np.ndarray) -> Array:
         return self._blend([part.score(users) for part in self.parts_])

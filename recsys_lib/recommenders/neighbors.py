@@ -37,8 +37,7 @@ class ItemKNN(Recommender):
     users than items, the scores of all users are ``(H Vᵀ) V`` with ``s = Vᵀ V``: a matrix of users × users
     stands in for the much larger one of items × items.
 
-    `partial_fit` brings new interactions into the users' histories; similarities of items stay until the next
-    `fit`, so that a new item is similar to nothing yet. `similar` gives the similarity s.
+    `similar` gives the similarity s.
 
     Parameters
     ----------
@@ -65,16 +64,16 @@ class ItemKNN(Recommender):
     weighting: str = "log"
     half_life: float | None = None
 
-    _stored: ClassVar[tuple[str, ...]] = ("history_", "newest_", "vectors_", "neighbors_")
+    _stored: ClassVar[tuple[str, ...]] = ("weights_", "vectors_", "neighbors_")
 
     def __post_init__(self) -> None:
         check_neighborhood(self.neighbors, self.similarity)
         check_weighting(self.weighting, self.half_life)
 
     def _fit(self, train: Interactions) -> None:
-        self.history_, self.newest_ = history.build_history(train, self.weighting, self.half_life)
-        weights = weigh(train, "count" if self.similarity == "bm25" else self.weighting)
-        self.vectors_ = similarity_vectors(weights.T.tocsr(), self.similarity)
+        self.weights_ = weigh(train, self.weighting, self.half_life)
+        without_age = weigh(train, "count" if self.similarity == "bm25" else self.weighting)
+        self.vectors_ = similarity_vectors(without_age.T.tocsr(), self.similarity)
         if self.neighbors is None:
             self.neighbors_ = _NONE
             if train.n_users > train.n_items:  # otherwise the users' kernel needs none
@@ -84,16 +83,8 @@ class ItemKNN(Recommender):
         if self.include_self:
             self.neighbors_ = (self.neighbors_ + diags_array(squared_lengths(self.vectors_))).tocsr()
 
-    def _partial_fit(self, new: Interactions, merged: Interactions) -> None:
-        self.history_, self.newest_ = history.extend_history(
-            self.history_, self.newest_, new, merged, self.weighting, self.half_life
-        )
-        self.vectors_ = history.widen(self.vectors_, merged.n_items, self.vectors_.shape[1])
-        if self.neighbors_.shape[0]:
-            self.neighbors_ = history.widen(self.neighbors_, merged.n_items, merged.n_items)
-
     def _score(self, users: np.ndarray) -> Array:
-        return self._score_weights(history.history_weights(self.history_[users], self.weighting))
+        return self._score_weights(self.weights_[users])
 
     def _fold_in(self, histories: csr_array) -> Array:
         return self._score_weights(history.value_weights(histories, self.weighting, self.half_life))
@@ -119,7 +110,7 @@ class ItemKNN(Recommender):
         return top_k_blocks(score, *themselves.shape, k, exclude=themselves)
 
     def _explain(self, users: np.ndarray, item: int) -> dict[str, Any]:
-        own = history.history_weights(self.history_[users], self.weighting)
+        own = self.weights_[users]
         if self.neighbors_.shape[0]:
             similar = self.neighbors_[:, [item]].toarray()[own.indices, 0]
         else:

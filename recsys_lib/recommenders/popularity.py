@@ -9,7 +9,6 @@ import numpy as np
 from scipy.sparse import csr_array
 
 from recsys_lib.data import Interactions
-from recsys_lib.recommenders.shared import history
 from recsys_lib.recommenders.shared.base import Recommender
 from recsys_lib.recommenders.shared.checks import check_not_negative, check_positive, check_seed
 from recsys_lib.recommenders.shared.products import user_counts
@@ -18,16 +17,10 @@ from recsys_lib.recommenders.shared.weighting import check_weighting, recent_use
 
 @dataclass(kw_only=True, eq=False)
 class Popularity(Recommender):
-    """Recommend what most users have: the baseline that every other model has to beat.
-
-    `partial_fit` counts new interactions too: the same as fitting on old and new together.
-    """
+    """Recommend what most users have: the baseline that every other model has to beat."""
 
     def _fit(self, train: Interactions) -> None:
         pass  # the counts come from the matrix
-
-    def _partial_fit(self, new: Interactions, merged: Interactions) -> None:
-        pass
 
     def _score(self, users: np.ndarray) -> np.ndarray:
         return np.tile(self._popularity(), (len(users), 1))
@@ -45,7 +38,6 @@ class PersonalFrequency(Recommender):
 
     ``score(u, i) = Σ_events(u, i) value · ½^(age / half_life) + prior · share of users with i``
 
-    `partial_fit` adds new interactions and lets the old ones age: the same as fitting on both together.
     `explain` names two reasons, own purchases and popularity.
 
     Parameters
@@ -60,28 +52,23 @@ class PersonalFrequency(Recommender):
     half_life: float | None = None
     prior: float = 0.01
 
-    _stored: ClassVar[tuple[str, ...]] = ("history_", "newest_")
+    _stored: ClassVar[tuple[str, ...]] = ("weights_",)
 
     def __post_init__(self) -> None:
         check_weighting("count", self.half_life)
         check_not_negative(prior=self.prior)
 
     def _fit(self, train: Interactions) -> None:
-        self.history_, self.newest_ = history.build_history(train, "count", self.half_life)
-
-    def _partial_fit(self, new: Interactions, merged: Interactions) -> None:
-        self.history_, self.newest_ = history.extend_history(
-            self.history_, self.newest_, new, merged, "count", self.half_life
-        )
+        self.weights_ = weigh(train, "count", self.half_life)
 
     def _score(self, users: np.ndarray) -> np.ndarray:
-        return self._fold_in(self.history_[users])
+        return self._fold_in(self.weights_[users])
 
     def _fold_in(self, histories: csr_array) -> np.ndarray:
         return histories.toarray() + self._prior()
 
     def _explain(self, users: np.ndarray, item: int) -> dict[str, Any]:
-        own = self.history_[users].toarray()[0, item]
+        own = self.weights_[users].toarray()[0, item]
         return {
             "reason": ["own purchases", "popularity"],
             "contribution": np.array([own, self._prior()[item]], np.float64),

@@ -126,7 +126,7 @@ def test_a_refund_is_never_a_hit_and_takes_nothing_back_from_train(tmp_path):
     train, test = benchmark.split
     assert train.matrix.nnz == 240  # what winter gives back was bought in summer all the same
     assert benchmark.tasks["own_data_all"].relevant.nnz == 60
-    assert test.matrix[0, train.item_positions(["i5"])[0]] == 0  # bought and returned in test
+    assert test.matrix[0, train.items.get_loc("i5")] == 0  # bought and returned in test
 
 
 NOTHING = {

@@ -1,4 +1,4 @@
-"""What all recommenders stand on: merging, weighting, storage, and the two baselines."""
+"""What all recommenders stand on: weighting, storage, and the two baselines."""
 
 import math
 from dataclasses import dataclass
@@ -19,7 +19,6 @@ from recsys_lib.files import load_tensors, save_tensors, tensors_sha256
 from recsys_lib.recommenders import ALS, PersonalFrequency, Popularity, weigh
 from recsys_lib.recommenders.shared.base import Recommender
 from recsys_lib.recommenders.shared.checks import check_positive
-from recsys_lib.recommenders.shared.history import merge
 from recsys_lib.recommenders.shared.products import user_counts
 from recsys_lib.recommenders.shared.storage import MODEL_FILE
 from recsys_lib.recommenders.shared.weighting import decay, seconds
@@ -109,16 +108,6 @@ def test_a_half_life_needs_times():
         weigh(Interactions(train.matrix, train.users, train.items), "count", 3.0)
 
 
-def test_merge_keeps_positions_and_adds_values():
-    old, new = events(OLD), events(NEW)
-    both = merge(old.matrix, old.users, old.items, new)
-    assert list(both.users) == ["a", "b", "c"]
-    assert list(both.items) == [1, 2, 3]
-    np.testing.assert_array_equal(both.matrix.toarray(), [[3, 3, 4], [1, 0, 0], [1, 0, 0]])
-    assert both.matrix.has_sorted_indices
-    np.testing.assert_array_equal(old.matrix.toarray(), [[3, 1], [1, 0]])
-
-
 def test_user_counts():
     np.testing.assert_array_equal(user_counts(events(OLD).matrix), [2, 1])
 
@@ -140,24 +129,6 @@ def test_personal_frequency_is_the_loop(half_life, prior):
             share = sum((v, item) in {(a, b) for a, b, *_ in OLD} for v in train.users) / 2
             expected = weight_by_loop(OLD, user, item, "count", half_life) + prior * share
             assert scores[u, i] == pytest.approx(expected, rel=1e-5)
-
-
-@pytest.mark.parametrize("model", [Popularity(), PersonalFrequency(), PersonalFrequency(half_life=7.0)])
-def test_two_steps_learn_what_one_learns(model, tmp_path):
-    model.fit(events(OLD))
-    model.save(tmp_path)
-    stepwise = type(model).load(tmp_path).partial_fit(events(NEW))
-    scores = stepwise.score()
-    at_once = model.fit(events(OLD + NEW))
-    assert list(stepwise.users_) == list(at_once.users_)
-    assert list(stepwise.items_) == list(at_once.items_)
-    np.testing.assert_allclose(scores, at_once.score(), rtol=1e-6)
-
-
-def test_old_news_are_refused():
-    model = PersonalFrequency(half_life=7.0).fit(events(NEW))
-    with pytest.raises(ValueError, match="end before"):
-        model.partial_fit(events(OLD))
 
 
 def test_explanation_of_personal_frequency():

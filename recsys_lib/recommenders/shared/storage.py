@@ -15,7 +15,7 @@ from scipy.sparse import csr_array
 
 from recsys_lib.files import load_tensors, save_tensors
 
-FORMAT, VERSION = "recsys_lib.recommenders", 2  # raise it where older files would be read wrongly
+FORMAT, VERSION = "recsys_lib.recommenders", 3  # raise it where older files would be read wrongly
 MODEL_FILE = "model.safetensors"
 CSR_PARTS = ("data", "indices", "indptr")
 

@@ -15,9 +15,9 @@ from recsys_lib.recommenders.shared import history
 from recsys_lib.recommenders.shared.answers import progress_bar, similar_factors
 from recsys_lib.recommenders.shared.arrays import Array, as_native, rows_at
 from recsys_lib.recommenders.shared.base import Recommender
-from recsys_lib.recommenders.shared.checks import check_count, check_not_negative, check_positive, check_seed
+from recsys_lib.recommenders.shared.checks import Count, NotNegative, Positive, Seed
 from recsys_lib.recommenders.shared.products import user_counts
-from recsys_lib.recommenders.shared.weighting import check_weighting, weigh
+from recsys_lib.recommenders.shared.weighting import Weighting, weigh
 from recsys_lib.scoring import TopK
 
 
@@ -67,25 +67,17 @@ class ALS(Recommender):
     collaborative filtering", RecSys.
     """
 
-    factors: int = 64
-    regularization: float = 10.0
-    alpha: float = 1.0
-    offset: float = 1.0
-    iterations: int = 15
-    weighting: str = "log"
-    half_life: float | None = None
-    cg_steps: int | None = 3
-    seed: int = 0
+    factors: Count = 64
+    regularization: Positive = 10.0
+    alpha: Positive = 1.0
+    offset: NotNegative = 1.0
+    iterations: Count = 15
+    weighting: Weighting = "log"
+    half_life: Positive | None = None
+    cg_steps: Count | None = 3
+    seed: Seed = 0
 
     _stored: ClassVar[tuple[str, ...]] = ("weights_", "user_factors_", "item_factors_")
-
-    def __post_init__(self) -> None:
-        steps = 1 if self.cg_steps is None else self.cg_steps
-        check_count(factors=self.factors, iterations=self.iterations, cg_steps=steps)
-        check_positive(regularization=self.regularization, alpha=self.alpha)
-        check_not_negative(offset=self.offset)
-        check_seed(self.seed)
-        check_weighting(self.weighting, self.half_life)
 
     def _fit(self, train: Interactions, item_factors: Array | None = None) -> None:
         start = self._start(train.n_items, item_factors)

@@ -15,7 +15,7 @@ from recsys_lib.data import Interactions
 from recsys_lib.recommenders.shared.answers import progress_bar, similar_factors
 from recsys_lib.recommenders.shared.arrays import Array, as_native, rows_at
 from recsys_lib.recommenders.shared.base import Recommender
-from recsys_lib.recommenders.shared.checks import check_count, check_pairs, check_positive, check_seed
+from recsys_lib.recommenders.shared.checks import Count, Positive, Seed, check_pairs
 from recsys_lib.scoring import TopK
 
 _ROWS = 2**14  # solved at a time: bounds the memory of their matrices
@@ -63,21 +63,16 @@ class BiasedMF(Recommender):
     Prize" (alternating least squares with a penalty weighted by the number of ratings).
     """
 
-    factors: int = 20
-    regularization: float = 1.5
-    bias_regularization: float = 0.8
-    iterations: int = 12
-    seed: int = 0
+    factors: Count = 20
+    regularization: Positive = 1.5
+    bias_regularization: Positive = 0.8
+    iterations: Count = 12
+    seed: Seed = 0
 
     _stored: ClassVar[tuple[str, ...]] = (
         "mean_", "scale_", "user_biases_", "item_biases_", "user_factors_", "item_factors_",
     )  # fmt: skip
     _cannot: ClassVar[dict[str, str]] = {"fold_in": "new ratings need a fit"}
-
-    def __post_init__(self) -> None:
-        check_count(factors=self.factors, iterations=self.iterations)
-        check_positive(regularization=self.regularization, bias_regularization=self.bias_regularization)
-        check_seed(self.seed)
 
     def predict(self, users: np.ndarray, items: np.ndarray) -> np.ndarray:
         """Predict ratings of n (user, item) pairs, float32, kept within the scale of train's ratings.

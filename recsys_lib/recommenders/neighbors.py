@@ -20,10 +20,10 @@ from recsys_lib.recommenders.ratings import (
 from recsys_lib.recommenders.shared import history
 from recsys_lib.recommenders.shared.arrays import Array, place
 from recsys_lib.recommenders.shared.base import Recommender
-from recsys_lib.recommenders.shared.checks import check_pairs
+from recsys_lib.recommenders.shared.checks import Count, Flag, Positive, check_pairs
 from recsys_lib.recommenders.shared.products import sparse_product, squared_lengths, transposed_product
-from recsys_lib.recommenders.shared.weighting import check_weighting, weigh
-from recsys_lib.recommenders.similarity import all_similar, check_neighborhood, nearest, similarity_vectors
+from recsys_lib.recommenders.shared.weighting import Weighting, weigh
+from recsys_lib.recommenders.similarity import Similarity, all_similar, nearest, similarity_vectors
 from recsys_lib.scoring import TopK, top_k_blocks
 
 _NONE = csr_array((0, 0), dtype=np.float32)  # instead of neighbours, where all of them count
@@ -58,17 +58,13 @@ class ItemKNN(Recommender):
     Deshpande & Karypis (2004), "Item-based top-N recommendation algorithms", ACM TOIS 22(1).
     """
 
-    neighbors: int | None = None
-    similarity: str = "bm25"
-    include_self: bool = True
-    weighting: str = "log"
-    half_life: float | None = None
+    neighbors: Count | None = None
+    similarity: Similarity = "bm25"
+    include_self: Flag = True
+    weighting: Weighting = "log"
+    half_life: Positive | None = None
 
     _stored: ClassVar[tuple[str, ...]] = ("weights_", "vectors_", "neighbors_")
-
-    def __post_init__(self) -> None:
-        check_neighborhood(self.neighbors, self.similarity)
-        check_weighting(self.weighting, self.half_life)
 
     def _fit(self, train: Interactions) -> None:
         self.weights_ = weigh(train, self.weighting, self.half_life)
@@ -151,23 +147,17 @@ class UserKNN(Recommender):
     filtering", SIGIR.
     """
 
-    neighbors: int | None = 100
-    similarity: str = "cosine"
-    centered: bool = False
-    weighting: str = "binary"
-    half_life: float | None = None
+    neighbors: Count | None = 100
+    similarity: Similarity = "cosine"
+    centered: Flag = False
+    weighting: Weighting = "binary"
+    half_life: Positive | None = None
 
     _stored: ClassVar[tuple[str, ...]] = ("weights_", "vectors_")
     _cannot: ClassVar[dict[str, str]] = {
         "similar": "it compares users, not items",
         "fold_in": "similarities to a new user need weights that were found on the users of train",
     }
-
-    def __post_init__(self) -> None:
-        check_neighborhood(self.neighbors, self.similarity)
-        check_weighting(self.weighting, self.half_life)
-        if not isinstance(self.centered, bool):
-            raise ValueError(f"centered must be True or False, got {self.centered!r}")
 
     def predict(self, users: np.ndarray, items: np.ndarray) -> np.ndarray:
         """Predict the ratings of n (user, item) pairs, float64, within the range of the ratings seen.

@@ -10,9 +10,9 @@ from scipy.sparse import csr_array
 
 from recsys_lib.data import Interactions
 from recsys_lib.recommenders.shared.base import Recommender
-from recsys_lib.recommenders.shared.checks import check_not_negative, check_positive, check_seed
+from recsys_lib.recommenders.shared.checks import NotNegative, Positive, Seed
 from recsys_lib.recommenders.shared.products import user_counts
-from recsys_lib.recommenders.shared.weighting import check_weighting, recent_users, weigh
+from recsys_lib.recommenders.shared.weighting import recent_users, weigh
 
 
 @dataclass(kw_only=True, eq=False)
@@ -49,14 +49,10 @@ class PersonalFrequency(Recommender):
         user never had.
     """
 
-    half_life: float | None = None
-    prior: float = 0.01
+    half_life: Positive | None = None
+    prior: NotNegative = 0.01
 
     _stored: ClassVar[tuple[str, ...]] = ("weights_",)
-
-    def __post_init__(self) -> None:
-        check_weighting("count", self.half_life)
-        check_not_negative(prior=self.prior)
 
     def _fit(self, train: Interactions) -> None:
         self.weights_ = weigh(train, "count", self.half_life)
@@ -95,15 +91,11 @@ class Trending(Recommender):
         Above 0: how far down an item goes that no user had lately.
     """
 
-    half_life: float = 14.0
-    floor: float = 0.05
-    window: float | None = None
+    half_life: Positive = 14.0
+    floor: Positive = 0.05
+    window: Positive | None = None
 
     _stored: ClassVar[tuple[str, ...]] = ("trend_",)
-
-    def __post_init__(self) -> None:
-        window = {} if self.window is None else {"window": self.window}
-        check_positive(half_life=self.half_life, floor=self.floor, **window)
 
     def _fit(self, train: Interactions) -> None:
         if self.window is None:
@@ -133,15 +125,12 @@ class Random(Recommender):
         With the user's position it decides the scores, so a user's list does not depend on who else is asked.
     """
 
-    seed: int = 0
+    seed: Seed = 0
 
     _cannot: ClassVar[dict[str, str]] = {
         "explain": "its scores are drawn at random, without a reason",
         "fold_in": "the position of a user in train decides what is drawn",
     }
-
-    def __post_init__(self) -> None:
-        check_seed(self.seed)
 
     def _fit(self, train: Interactions) -> None:
         pass  # nothing is learnt

@@ -15,8 +15,8 @@ from recsys_lib.recommenders.shared import history
 from recsys_lib.recommenders.shared.answers import progress_bar, similar_factors
 from recsys_lib.recommenders.shared.arrays import Array, as_native, rows_at
 from recsys_lib.recommenders.shared.base import Recommender
-from recsys_lib.recommenders.shared.checks import check_count, check_not_negative, check_positive, check_seed
-from recsys_lib.recommenders.shared.weighting import check_weighting, weigh
+from recsys_lib.recommenders.shared.checks import Count, NotNegative, Positive, Seed
+from recsys_lib.recommenders.shared.weighting import Weighting, weigh
 from recsys_lib.recommenders.towers import (
     DeviceFeatures,
     Features,
@@ -81,30 +81,21 @@ class TwoTower(Recommender):
     Kabbur, Ning & Karypis (2013), "FISM: Factored Item Similarity Models for Top-N Recommender Systems", KDD.
     """
 
-    factors: int = 64
-    epochs: int = 16
-    learning_rate: float = 0.01
-    weight_decay: float = 0.3
-    batch_users: int = 128
-    positives: int = 16
-    weighting: str = "binary"
-    half_life: float | None = None
-    seed: int = 0
+    factors: Count = 64
+    epochs: Count = 16
+    learning_rate: Positive = 0.01
+    weight_decay: NotNegative = 0.3
+    batch_users: Count = 128
+    positives: Count = 16
+    weighting: Weighting = "binary"
+    half_life: Positive | None = None
+    seed: Seed = 0
 
     _stored: ClassVar[tuple[str, ...]] = (
         "towers_", "features_", "weights_", "user_factors_", "item_factors_",
     )  # fmt: skip
     _tuples: ClassVar[dict[str, type]] = {"towers_": Towers}
     _takes_features: ClassVar[bool] = True
-
-    def __post_init__(self) -> None:
-        check_count(
-            factors=self.factors, epochs=self.epochs, batch_users=self.batch_users, positives=self.positives
-        )
-        check_positive(learning_rate=self.learning_rate)
-        check_not_negative(weight_decay=self.weight_decay)
-        check_seed(self.seed)
-        check_weighting(self.weighting, self.half_life)
 
     def _fit(self, train: Interactions, item_features: Features | None = None) -> None:
         self.features_ = item_features

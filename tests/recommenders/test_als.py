@@ -236,7 +236,7 @@ def test_progress_is_shown_on_a_terminal_only(capsys, monkeypatch):
         ({"cg_steps": 0}, "cg_steps must be a whole number of at least 1"),
         ({"iterations": 0}, "iterations must be a whole number of at least 1"),
         ({"weighting": "tf"}, "weighting must be one of"),
-        ({"half_life": 0}, "half_life must be None or a number of days above 0"),
+        ({"half_life": 0}, "half_life must be a number above 0"),
     ],
 )
 def test_bad_settings(settings, message):

@@ -1,7 +1,7 @@
 """What all recommenders share: the contract, its checks, ranking through the scoring core, storage.
 
-One level of inheritance and no more. A model is a dataclass of its hyper-parameters; fitted attributes end in
-an underscore. To write one, say
+One level of inheritance and no more. A model is a dataclass of its hyper-parameters, whose annotations say
+what they may be; fitted attributes end in an underscore. To write one, say
 
 - how to fit: `_fit`; and what of it is stored: `_stored`;
 - how to score known users: `_factors` where scores are products of factors, else `_score`;
@@ -35,6 +35,7 @@ from recsys_lib.recommenders.shared.checks import (
     check_item_features,
     check_k,
     check_positions,
+    check_settings,
 )
 from recsys_lib.recommenders.shared.products import user_counts
 from recsys_lib.scoring import TopK, top_k, top_k_blocks
@@ -81,6 +82,9 @@ class Recommender:
     # Whether `fit` learns from features of items.
     _takes_features: ClassVar[bool] = False
     parts_: ClassVar[Sequence[Recommender]] = ()
+
+    def __post_init__(self) -> None:
+        check_settings(self)
 
     def fit(
         self, train: Interactions, *, item_features: csr_array | np.ndarray | None = None, **given: Any

@@ -52,7 +52,7 @@ class BiasedMF(Recommender):
     ----------
     mean_ : float
         μ.
-    scale_ : tuple of float
+    scale_ : list of float
         Lowest and highest rating of train.
     user_biases_, item_biases_, user_factors_, item_factors_ : tensors
 
@@ -94,7 +94,7 @@ class BiasedMF(Recommender):
 
     def _fit(self, train: Interactions) -> None:
         self.mean_ = float(np.float32(train.matrix.data.mean(dtype=np.float64)))
-        self.scale_ = float(train.matrix.data.min()), float(train.matrix.data.max())
+        self.scale_ = [float(train.matrix.data.min()), float(train.matrix.data.max())]
         by_user, by_item = _both_ways(train.matrix, self.mean_)
         generator = torch.Generator().manual_seed(self.seed)
         factors = 0.1 * torch.randn((train.n_items, self.factors), generator=generator)

@@ -1,4 +1,4 @@
-"""What the two towers are made of: pooled histories, item vectors, and a softmax over drawn items."""
+"""What the two towers are made of: pooled histories, and a softmax over drawn items."""
 
 from __future__ import annotations
 
@@ -6,12 +6,8 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from scipy.sparse import csr_array, issparse
+from scipy.sparse import csr_array
 from torch.nn.functional import embedding_bag
-
-Features = csr_array | np.ndarray
-# Features on a device: a dense tensor, or columns, starts and values of a csr_array.
-DeviceFeatures = torch.Tensor | tuple[torch.Tensor, ...]
 
 _HIDDEN = 0.5  # share of a history that a step hides, to ask for it
 _LENGTH_POWER = 0.75  # 0 adds a history's vectors up, 1 averages them; chosen on validation
@@ -23,28 +19,6 @@ class Histories(NamedTuple):
     items: torch.Tensor  # (n_entries,)
     starts: torch.Tensor  # (n_users,)
     weights: torch.Tensor  # (n_entries,)
-
-
-class Towers(NamedTuple):
-    """All that is learnt."""
-
-    items: torch.Tensor  # (n_items, factors)
-    item_bias: torch.Tensor  # (n_items, 1)
-    features: torch.Tensor  # (n_features, factors): what a feature adds to the vector of an item
-    feature_bias: torch.Tensor  # (n_features, 1)
-
-
-def item_tower(towers: Towers, features: DeviceFeatures) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return vectors and biases of all items, shape (n_items, factors) and (n_items, 1)."""
-    if not len(towers.features):
-        return towers.items, towers.item_bias
-    both = torch.cat([towers.features, towers.feature_bias], dim=1)
-    if isinstance(features, tuple):
-        columns, starts, values = features
-        added = embedding_bag(columns, both, starts, mode="sum", per_sample_weights=values)
-    else:
-        added = features @ both
-    return towers.items + added[:, :-1], towers.item_bias + added[:, -1:]
 
 
 def user_tower(vectors: torch.Tensor, shown: Histories) -> torch.Tensor:
@@ -118,11 +92,3 @@ def _totals(weights: csr_array) -> tuple[np.ndarray, np.ndarray]:
     """Sum of each row, and the row of each entry."""
     rows = np.repeat(np.arange(weights.shape[0]), np.diff(weights.indptr))
     return np.bincount(rows, weights.data, weights.shape[0]), rows
-
-
-def features_on(features: Features, device: torch.device) -> DeviceFeatures:
-    """Put features on a device: a dense tensor, or columns, starts and values of a sparse matrix."""
-    if not issparse(features):
-        return torch.from_numpy(features).to(device)
-    parts = features.indices.astype(np.int64), features.indptr[:-1].astype(np.int64), features.data
-    return tuple(torch.from_numpy(part).to(device) for part in parts)

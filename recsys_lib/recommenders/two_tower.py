@@ -18,13 +18,8 @@ from recsys_lib.recommenders.shared.base import Recommender
 from recsys_lib.recommenders.shared.checks import Count, NotNegative, Positive, Seed
 from recsys_lib.recommenders.shared.weighting import Weighting, weigh
 from recsys_lib.recommenders.towers import (
-    DeviceFeatures,
-    Features,
     Histories,
-    Towers,
-    features_on,
     histories_of,
-    item_tower,
     mask_histories,
     pooling_weights,
     sampled_softmax,
@@ -41,10 +36,9 @@ _STEPS = 200  # of a fit, at least: small data needs more epochs
 class TwoTower(Recommender):
     """Embed users and items such that users lie near the items they will have.
 
-    The item tower gives item i the vector ``v_i = e_i + Σ_f x_if w_f`` and a bias b_i: an embedding of its
-    own plus embeddings of its features, if there are any, so that an item without interactions has a place
-    too. The user tower pools the items of the history, ``u = Σ_i w_ui v_i / (Σ_i w_ui)^¾``; new users need
-    nothing but a history. ``score(u, i) = u · v_i + b_i``.
+    The item tower gives item i an embedding v_i and a bias b_i. The user tower pools the items of the
+    history, ``u = Σ_i w_ui v_i / (Σ_i w_ui)^¾``; new users need nothing but a history.
+    ``score(u, i) = u · v_i + b_i``.
 
     A step hides half of some users' histories and asks for it: softmax over the items that the step asks
     anybody for, each in proportion to how often it is asked for (in-batch negatives). That over-represents
@@ -71,9 +65,8 @@ class TwoTower(Recommender):
 
     Attributes
     ----------
-    towers_ : Towers
     user_factors_, item_factors_ : tensors, shape (n_users, factors + 1) and (n_items, factors + 1)
-        What the towers make of train: ``score = user_factors_ @ item_factors_.T``.
+        ``score = user_factors_ @ item_factors_.T``; the last columns are ones and the items' biases.
 
     References
     ----------
@@ -91,77 +84,64 @@ class TwoTower(Recommender):
     half_life: Positive | None = None
     seed: Seed = 0
 
-    _stored: ClassVar[tuple[str, ...]] = (
-        "towers_", "features_", "weights_", "user_factors_", "item_factors_",
-    )  # fmt: skip
-    _tuples: ClassVar[dict[str, type]] = {"towers_": Towers}
-    _takes_features: ClassVar[bool] = True
+    _stored: ClassVar[tuple[str, ...]] = ("weights_", "user_factors_", "item_factors_")
 
-    def _fit(self, train: Interactions, item_features: Features | None = None) -> None:
-        self.features_ = item_features
-        if item_features is None:
-            self.features_ = csr_array((train.n_items, 0), dtype=np.float32)
+    def _fit(self, train: Interactions) -> None:
         self.weights_ = weigh(train, self.weighting, self.half_life)
         generator = torch.Generator().manual_seed(self.seed)
-        n_features = self.features_.shape[1]
-        shapes = [(train.n_items, self.factors), (n_features, self.factors)]
-        items, of_features = (_START * torch.randn(shape, generator=generator) for shape in shapes)
+        items = _START * torch.randn((train.n_items, self.factors), generator=generator)
         frequency = sampling_frequencies(self.weights_)
-        # Unseen items get the bias of the rarest seen item, and have nothing else but their features.
+        # An item that nobody has gets the bias of the rarest seen one, and nothing else.
         bias = torch.from_numpy(np.log(np.maximum(frequency, frequency[frequency > 0].min())))[:, None]
         items[torch.from_numpy(frequency == 0)] = 0
-        parts = items, bias.float(), of_features, torch.zeros(n_features, 1)
-        self._train(Towers(*(part.to(self._device()) for part in parts)))
+        parts = [part.to(self._device()).requires_grad_() for part in (items, bias.float())]
+        self._train(*parts)
+        self.item_factors_ = torch.cat([part.detach() for part in parts], dim=1)
+        self.user_factors_ = self._user_factors(self.weights_)
 
-    def _train(self, start: Towers) -> None:
+    def _train(self, items: torch.Tensor, bias: torch.Tensor) -> None:
         users = np.flatnonzero(np.diff(self.weights_.indptr))
         per_epoch = -(-len(users) // self.batch_users)
         epochs = max(self.epochs, -(-_STEPS // per_epoch))
         frequency = np.maximum(sampling_frequencies(self.weights_[users]), 1e-12)
         log_q = torch.from_numpy(np.log(frequency).astype(np.float32)).to(self._device())
-        features = features_on(self.features_, self._device())
-        towers = Towers(*(part.clone().requires_grad_() for part in start))
-        optimizer, schedule = self._optimizer(towers, epochs * per_epoch)
+        optimizer, schedule = self._optimizer(items, bias, epochs * per_epoch)
         generator = np.random.default_rng(self.seed)
         for _ in progress_bar(range(epochs), "TwoTower"):
             order = generator.permutation(users)
             for batch in np.array_split(order, per_epoch):
                 histories = self.weights_[batch]
                 shown, asked = mask_histories(histories, self.positives, generator, self._device())
-                loss = self._loss(towers, features, shown, asked, log_q)
+                loss = self._loss(items, bias, shown, asked, log_q)
                 optimizer.zero_grad()
                 loss.backward()
                 optimizer.step()
                 schedule.step()
-        self.towers_ = Towers(*(part.detach() for part in towers))
-        self.user_factors_ = self._user_factors(self.weights_)
-        self.item_factors_ = torch.cat(item_tower(self.towers_, features), dim=1)
 
     def _optimizer(
-        self, towers: Towers, n_steps: int
+        self, items: torch.Tensor, bias: torch.Tensor, n_steps: int
     ) -> tuple[torch.optim.Optimizer, torch.optim.lr_scheduler.LambdaLR]:
         """AdamW whose learning rate falls to 0 in a straight line; biases do not decay."""
         groups = [
-            {"params": [towers.items, towers.features], "weight_decay": self.weight_decay},
-            {"params": [towers.item_bias, towers.feature_bias], "weight_decay": 0.0},
+            {"params": [items], "weight_decay": self.weight_decay},
+            {"params": [bias], "weight_decay": 0.0},
         ]
         optimizer = torch.optim.AdamW(groups, lr=self.learning_rate, fused=self._device().type != "mps")
         return optimizer, torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1 - step / n_steps)
 
     def _loss(
         self,
-        towers: Towers,
-        features: DeviceFeatures,
+        items: torch.Tensor,
+        bias: torch.Tensor,
         shown: Histories,
         asked: torch.Tensor,
         log_q: torch.Tensor,
     ) -> torch.Tensor:
-        vectors, bias = item_tower(towers, features)
-        logits = user_tower(vectors, shown) @ embedding(asked, vectors).T + embedding(asked, bias)[:, 0]
+        logits = user_tower(items, shown) @ embedding(asked, items).T + embedding(asked, bias)[:, 0]
         return sampled_softmax(logits, log_q[asked])
 
     def _user_factors(self, weights: csr_array) -> torch.Tensor:
-        vectors, _ = item_tower(self.towers_, features_on(self.features_, self._device()))
+        vectors = self.item_factors_[:, :-1].contiguous()
         pooled = user_tower(vectors, histories_of(weights, self._device()))
         return torch.cat([pooled, torch.ones_like(pooled[:, :1])], dim=1)
 
@@ -177,8 +157,8 @@ class TwoTower(Recommender):
 
     def _explain(self, users: np.ndarray, item: int) -> dict[str, Any]:
         own = self.weights_[users]
-        vectors, _ = item_tower(self.towers_, features_on(self.features_, self._device()))
+        vectors = self.item_factors_[:, :-1]
         parts = vectors[own.indices] * torch.from_numpy(pooling_weights(own))[:, None].to(vectors.device)
-        values = (parts @ self.item_factors_[item, :-1]).cpu().numpy()
+        values = (parts @ vectors[item]).cpu().numpy()
         bias = np.float32(self.item_factors_[item, -1].item())
         return {"item": np.append(own.indices, -1), "contribution": np.append(values, bias)}

@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import dataclass
-from typing import ClassVar, NamedTuple
+from typing import ClassVar
 
 import numpy as np
 import pandas as pd
@@ -144,11 +144,6 @@ def test_check_positive(value):
         check_positive(one=1, factors=value)
 
 
-class Pair(NamedTuple):
-    left: torch.Tensor
-    right: np.ndarray
-
-
 KINDS = {
     "sparse_": csr_array(np.array([[0, 1.5], [2, 0]], np.float32)),
     "tensor_": torch.arange(6, dtype=torch.float32).reshape(2, 3).T,
@@ -156,7 +151,6 @@ KINDS = {
     "flags_": np.array([True, False]),
     "scalar_": np.array(2.5),
     "empty_": np.empty((0, 3), np.float32),
-    "pair_": Pair(torch.ones(2), np.zeros(3)),
     "number_": 0.1,
     "nothing_": None,
     "words_": ["ä", "b"],
@@ -170,7 +164,6 @@ class AllKinds(Recommender):
     k: int = 3
 
     _stored: ClassVar[tuple[str, ...]] = tuple(KINDS)
-    _tuples: ClassVar[dict[str, type]] = {"pair_": Pair}
 
     def _fit(self, train):
         vars(self).update(KINDS)
@@ -191,10 +184,7 @@ def rewritten(path, change):
 
 def assert_same(found, value):
     assert type(found) is type(value)
-    if isinstance(value, Pair):
-        for one, other in zip(found, value, strict=True):
-            assert_same(one, other)
-    elif isinstance(value, csr_array | np.ndarray | torch.Tensor):
+    if isinstance(value, csr_array | np.ndarray | torch.Tensor):
         assert found.dtype == value.dtype
         assert found.shape == value.shape
         found, value = (part.toarray() if isinstance(part, csr_array) else part for part in (found, value))
@@ -251,7 +241,7 @@ def test_a_stamp_without_a_key_is_refused(tmp_path, missing):
         AllKinds.load(tmp_path)
 
 
-@pytest.mark.parametrize("missing", ["matrix_.indptr", "tensor_", "pair_.left"])
+@pytest.mark.parametrize("missing", ["matrix_.indptr", "tensor_"])
 def test_a_model_without_a_tensor_is_refused(tmp_path, missing):
     rewritten(stored(tmp_path), lambda tensors, _: tensors.pop(missing))
     with pytest.raises(ValueError, match="damaged"):

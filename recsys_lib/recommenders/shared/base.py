@@ -77,8 +77,6 @@ class Recommender:
     _stored: ClassVar[tuple[str, ...]] = ()
     # Why a capability is missing, one sentence each, where _CANNOT says too little.
     _cannot: ClassVar[Mapping[str, str]] = {}
-    # Classes of those stored attributes that are named tuples of tensors.
-    _tuples: ClassVar[Mapping[str, type]] = {}
     # Whether `fit` learns from features of items.
     _takes_features: ClassVar[bool] = False
     parts_: ClassVar[Sequence[Recommender]] = ()

@@ -1,7 +1,5 @@
 """Alternating least squares: matrix factorisation of implicit feedback."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Any, ClassVar
 

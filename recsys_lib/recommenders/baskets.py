@@ -1,7 +1,5 @@
 """The field's baselines for the next basket: TIFU-KNN and UP-CF, from what lay in the baskets of users."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import ClassVar
 

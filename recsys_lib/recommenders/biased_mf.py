@@ -1,7 +1,5 @@
 """Explicit ratings: what a user and an item are worth on their own, and what their match adds."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, ClassVar

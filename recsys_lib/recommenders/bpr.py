@@ -1,7 +1,5 @@
 """Bayesian personalised ranking: factors that put what a user has above what the user has not."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple

@@ -1,7 +1,5 @@
 """Content-based recommendation: items described like those a user has; other users play no part."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar

@@ -1,7 +1,5 @@
 """EASE: every item predicted from all other items by one ridge regression, in closed form."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Any, ClassVar
 

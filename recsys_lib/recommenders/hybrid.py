@@ -1,7 +1,5 @@
 """A weighted sum of other recommenders, the weights learnt on a held-out part of train."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar

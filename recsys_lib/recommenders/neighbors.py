@@ -1,7 +1,5 @@
 """Neighbourhood models: items bought by the same users, and users who bought the same items."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Any, ClassVar
 

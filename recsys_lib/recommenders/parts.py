@@ -1,7 +1,5 @@
 """Recommenders made of recommenders: how parts are checked, fitted and put on one scale."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from dataclasses import fields, replace
 from typing import Annotated

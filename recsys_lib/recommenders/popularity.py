@@ -1,7 +1,5 @@
 """The baselines every table needs: what everybody buys, what you bought before, and what chance finds."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Any, ClassVar
 

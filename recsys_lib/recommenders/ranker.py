@@ -1,7 +1,5 @@
 """Two stages: simple recommenders propose candidates, boosted trees learn how to rank them."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, ClassVar, NamedTuple

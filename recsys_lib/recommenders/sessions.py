@@ -1,7 +1,5 @@
 """EASE and time: what was handled in one sitting, and what is taken more of late."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Any, ClassVar
 

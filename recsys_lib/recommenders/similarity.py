@@ -4,8 +4,6 @@ Rows are items described by their users, or users described by their items. A si
 of two rows after the right weighting, so that no matrix of all pairs is needed to use it.
 """
 
-from __future__ import annotations
-
 from typing import Annotated
 
 import numpy as np

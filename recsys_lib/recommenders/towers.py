@@ -1,7 +1,5 @@
 """What the two towers are made of: pooled histories, and a softmax over drawn items."""
 
-from __future__ import annotations
-
 from typing import NamedTuple
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Two towers: one turns a history into a vector, the other an item; their dot product is the score."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Any, ClassVar
 

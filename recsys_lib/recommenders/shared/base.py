@@ -11,8 +11,6 @@ what they may be; fitted attributes end in an underscore. To write one, say
 The public methods check what they are given and build the answers.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -79,7 +77,7 @@ class Recommender:
     _cannot: ClassVar[Mapping[str, str]] = {}
     # Whether `fit` learns from features of items.
     _takes_features: ClassVar[bool] = False
-    parts_: ClassVar[Sequence[Recommender]] = ()
+    parts_: ClassVar[Sequence["Recommender"]] = ()
 
     def __post_init__(self) -> None:
         check_settings(self)

@@ -3,8 +3,6 @@
 A field of a model says in its annotation what it may be: `factors: Count`, `half_life: Positive | None`.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import fields
 from numbers import Integral, Real

@@ -1,7 +1,5 @@
 """Histories of users as weights: of users in train, and of those who were not there."""
 
-from __future__ import annotations
-
 import numpy as np
 from scipy.sparse import csr_array
 

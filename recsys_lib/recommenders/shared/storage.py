@@ -1,7 +1,5 @@
 """Fitted models on disk: one safetensors file with everything else as JSON in its stamp; never pickle."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import fields, replace

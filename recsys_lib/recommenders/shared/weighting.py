@@ -1,7 +1,5 @@
 """How much an interaction counts: once, per purchase, by its logarithm, less the older it is."""
 
-from __future__ import annotations
-
 from typing import Annotated
 
 import numpy as np

@@ -99,7 +99,7 @@ def test_every_contender_ends_well(name, time, tmp_path):
     for contender in contenders(benchmark, "smoke"):
         with warnings.catch_warnings():
             warnings.simplefilter("error", RuntimeWarning)
-            _, ranked = fit_and_rank(contender, benchmark, tmp_path)
+            _, ranked = fit_and_rank(contender, benchmark)
             rows, per_user = judge(contender.name, ranked, benchmark, resamples=50)
         assert all(row["value"] is None or np.isfinite(row["value"]) for row in rows)
         assert set(per_user) == set(contender.tasks)

@@ -8,13 +8,13 @@ from builders import as_interactions, two_tastes
 from scipy.sparse import csr_array
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from recsys_lib.recommenders.towers import (
+from recsys_lib.recommenders.two_tower import (
     Histories,
+    TwoTower,
     mask_histories,
     sampled_softmax,
     sampling_frequencies,
 )
-from recsys_lib.recommenders.two_tower import TwoTower
 
 SETTINGS = {"factors": 6, "epochs": 30}
 HOST = torch.device("cpu")

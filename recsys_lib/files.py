@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 import re
-import tempfile
+import secrets
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -18,7 +18,7 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
-TEMPORARY = re.compile(r"\..+-[a-z0-9_]{8}(\.\w+)?")  # names that `atomic_path` gives
+TEMPORARY = re.compile(r"\..+-[0-9a-f]{8}(\.\w+)?")  # names that `atomic_path` gives
 
 
 @contextmanager
@@ -40,12 +40,12 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{path.stem}-", suffix=path.suffix, dir=path.parent)
-    os.close(handle)
-    temporary = Path(name)
+    temporary = path.with_name(f".{path.stem}-{secrets.token_hex(4)}{path.suffix}")
+    temporary.touch(exist_ok=False)
+    mode = (path if path.exists() else temporary).stat().st_mode & 0o777
     try:
         yield temporary
-        _copy_permissions(path, temporary)
+        temporary.chmod(mode)  # safetensors makes files that only their owner can read
         os.replace(temporary, path)
     except BaseException:
         temporary.unlink(missing_ok=True)
@@ -166,14 +166,3 @@ def _contiguous(value: Any) -> np.ndarray:
     # other numbers.
     array = np.asarray(value, order="C")
     return array.astype(array.dtype.newbyteorder("="), copy=False)
-
-
-def _copy_permissions(path: Path, temporary: Path) -> None:
-    # mkstemp makes files that only their owner can read; a plain open() would follow the umask.
-    if path.exists():
-        mode = path.stat().st_mode & 0o777
-    else:
-        umask = os.umask(0)
-        os.umask(umask)
-        mode = 0o666 & ~umask
-    temporary.chmod(mode)

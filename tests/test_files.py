@@ -66,6 +66,8 @@ def test_permissions_are_those_of_an_ordinary_file(tmp_path: Path) -> None:
     with atomic_path(path):
         pass
     assert path.stat().st_mode & 0o777 == 0o640
+    save_tensors(tmp_path / "tensors", {"a": np.arange(3)}, {})
+    assert (tmp_path / "tensors").stat().st_mode == plain.stat().st_mode
 
 
 def test_sha256_is_the_checksum_of_the_bytes(tmp_path: Path) -> None:

@@ -22,7 +22,6 @@ LONGEST_MODULE, LARGEST_LIBRARY = 360, 17_000  # lines
 # Methods that nothing in the house calls, and why they stay; of recommenders, but for torch's `forward`.
 ALLOWED = {
     "fold_in": "notebook 08 serves shoppers who came after training",
-    "partial_fit": "notebook 08 takes in the purchases of the day",
     "save": "notebook 08 serves from a stored model",
     "load": "notebook 08 serves from a stored model",
     "similar": "notebook 08 fills the page of a product",

@@ -1,7 +1,6 @@
 """The sparse user × item matrix together with the ids its rows and columns stand for."""
 
 import warnings
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
@@ -130,14 +129,6 @@ class Interactions:
     def density(self) -> float:
         """Share of the (user, item) pairs that hold an interaction."""
         return self.matrix.nnz / max(1, self.n_users * self.n_items)
-
-    def user_positions(self, ids: Sequence | pd.Index) -> np.ndarray:
-        """Return the row of each user id, −1 where the id is unknown (int64)."""
-        return self.users.get_indexer(pd.Index(ids))
-
-    def item_positions(self, ids: Sequence | pd.Index) -> np.ndarray:
-        """Return the column of each item id, −1 where the id is unknown (int64)."""
-        return self.items.get_indexer(pd.Index(ids))
 
     def user_ids(self, positions: Any) -> np.ndarray:
         """Return the user ids at some positions; see `names_of`."""

@@ -12,15 +12,6 @@ from recsys_lib.files import project_root, read_rows
 FIELDS = ("product_type", "product_category", "department", "brand", "package_size")
 BRANDS = {"Private": "store brand", "National": "national brand"}
 PLURALS = {"foot": "feet", "inch": "inches", "square foot": "square feet", "dozen": "dozen", "count": "count"}
-# Without the S of a plural: `spell_size` takes that off before it looks here.
-UNITS = {
-    "OZ": "ounce", "LB": "pound", "FL OZ": "fluid ounce", "GM": "gram", "G": "gram",
-    "ML": "milliliter", "L": "liter", "LTR": "liter", "PT": "pint", "QT": "quart",
-    "GA": "gallon", "GAL": "gallon",
-    "IN": "inch", "FT": "foot", "SQ FT": "square foot",
-    "CT": "count", "PK": "pack", "PC": "piece", "DZ": "dozen", "DOZ": "dozen", "STEM": "stem", "ROLL": "roll",
-    "LOAD": "load", "LD": "load", "KIT": "kit", "CUP": "cup",
-}  # fmt: skip
 NOTHING_KNOWN = "unknown product"
 NOTHING_BOUGHT = "no purchases yet"
 
@@ -32,9 +23,10 @@ _SIZE = re.compile(r"([\d./ ]*\d)\s*([A-Z][A-Z ]*?)S?\.?$")
 def plain_words(kind: str = "abbreviations") -> dict[str, str]:
     """Return what the shop's abbreviations stand for, read off its own product table; "" leaves them out.
 
-    The kind is "abbreviations", of one word each, or "name_patterns": regular expressions over a whole name,
-    in the order in which they apply before its words are looked up. The table cuts names off after 30
-    characters. Only what is abbreviated, cut off or misspelt stands here: a language model knows synonyms.
+    The kind is "abbreviations", of one word each, "units", without the S of a plural, or "name_patterns":
+    regular expressions over a whole name, in the order in which they apply before its words are looked up.
+    The table cuts names off after 30 characters. Only what is abbreviated, cut off or misspelt stands here: a
+    language model knows synonyms.
     """
     return {row["shop"]: row["plain"] for row in read_rows(project_root() / "data" / f"{kind}.csv")}
 
@@ -117,11 +109,12 @@ def _plain_word(match: re.Match) -> str:
 
 def _plain_size(size: str) -> str:
     match = _SIZE.fullmatch(size)
-    if match is None or match.group(2).strip() not in UNITS:
+    unit = "" if match is None else plain_words("units").get(match.group(2).strip(), "")
+    if not unit:
         # Order numbers of the shop, such as "523217 CTN", say nothing about size.
         size = re.sub(r"\d{5,}", "", size)
         return " ".join(size.replace("CTN", "carton").lower().split())
-    number, unit = match.group(1).strip(), UNITS[match.group(2).strip()]
+    number = match.group(1).strip()
     number = "0" + number if number.startswith(".") else number
     return f"{number} {unit if number == '1' else PLURALS.get(unit, unit + 's')}"
 

@@ -39,17 +39,15 @@ class Ranked(NamedTuple):
     memory_mib: float
 
 
-def fit_and_rank(
-    contender: Contender, benchmark: Benchmark, folder: str | Path | None = None
-) -> tuple[Recommender, Ranked]:
+def fit_and_rank(contender: Contender, benchmark: Benchmark) -> tuple[Recommender, Ranked]:
     """Fit a contender, list items for every user in each of its tasks, and store the lists.
+
+    They are kept in `$RECSYS_LISTS`, by default build/lists of the project.
 
     Parameters
     ----------
     contender : Contender
     benchmark : Benchmark
-    folder : str or Path, optional
-        Where lists are kept; by default `$RECSYS_LISTS`, else build/lists of the project.
 
     Returns
     -------
@@ -71,29 +69,24 @@ def fit_and_rank(
     ranked = Ranked(ids, fit_seconds, seconds, grown())
     key = _key(contender, benchmark)
     stamp = {"key": key, **{name: value for name, value in ranked._asdict().items() if name != "ids"}}
-    save_tensors(_path(contender, benchmark, key, folder), ids, stamp)
+    save_tensors(_path(contender, benchmark, key), ids, stamp)
     return model, ranked
 
 
-def ranked_lists(contender: Contender, benchmark: Benchmark, folder: str | Path | None = None) -> Ranked:
+def ranked_lists(contender: Contender, benchmark: Benchmark) -> Ranked:
     """Return a contender's lists: the stored ones, or, where there are none, those of a fresh fit.
 
     Stored lists are used only if they were made from the same interactions, settings, extra input, device,
     code and package versions, and their checksum holds. A damaged file is rebuilt, with a warning.
-
-    Parameters
-    ----------
-    contender, benchmark, folder
-        As in `fit_and_rank`.
     """
     key = _key(contender, benchmark)
-    path = _path(contender, benchmark, key, folder)
+    path = _path(contender, benchmark, key)
     if path.is_file():
         try:
             return _read(path, key, contender)
         except (OSError, ValueError) as error:
             warnings.warn(f"{error}; its lists are rebuilt", stacklevel=2)
-    return fit_and_rank(contender, benchmark, folder)[1]
+    return fit_and_rank(contender, benchmark)[1]
 
 
 def judge(
@@ -168,8 +161,8 @@ def _read(path: Path, key: str, contender: Contender) -> Ranked:
     return Ranked({task: ids[task] for task in contender.tasks}, **costs)  # in the order of tasks
 
 
-def _path(contender: Contender, benchmark: Benchmark, key: str, folder: str | Path | None) -> Path:
-    folder = Path(folder or os.environ.get("RECSYS_LISTS") or project_root() / "build" / "lists")
+def _path(contender: Contender, benchmark: Benchmark, key: str) -> Path:
+    folder = Path(os.environ.get("RECSYS_LISTS") or project_root() / "build" / "lists")
     name = re.sub(r"[^a-z0-9]+", "_", f"{benchmark.name} {contender.name}".lower())
     return folder / f"{name}-{key[:16]}.safetensors"
 

@@ -105,18 +105,16 @@ def play(
 
 
 def play_linear(
-    policy: Policy, contexts: np.ndarray, chances: np.ndarray, rng: np.random.Generator, ridge: float = 1.0
+    policy: Policy, contexts: np.ndarray, chances: np.ndarray, rng: np.random.Generator
 ) -> np.ndarray:
     """Let a policy choose arms by context; each arm learns a ridge regression of its clicks on the context.
 
-    As `play`, with `contexts` of shape (n_runs, n_steps, n_features), `chances` in these contexts of shape
-    (n_runs, n_steps, n_arms), and `ridge` the λ > 0 of the regressions.
+    As `play`, with `contexts` of shape (n_runs, n_steps, n_features), and `chances` in these contexts of
+    shape (n_runs, n_steps, n_arms). The λ of the regressions is 1.
     """
     (n_runs, n_steps, n_features), n_arms = contexts.shape, chances.shape[-1]
     _check_world(chances.reshape(-1, n_arms))
-    if ridge <= 0:
-        raise ValueError(f"ridge must be positive, got {ridge}")
-    inverse = np.tile(np.eye(n_features) / ridge, (n_runs, n_arms, 1, 1))  # of XᵀX + λI
+    inverse = np.tile(np.eye(n_features), (n_runs, n_arms, 1, 1))  # of XᵀX + λI
     response, row = np.zeros((n_runs, n_arms, n_features)), np.arange(n_runs)
     arms = np.zeros((n_runs, n_steps), int)
     for step in range(n_steps):

@@ -10,8 +10,7 @@ from scipy.sparse import eye_array
 from recsys_lib.data import Interactions, load_table, prepared_lines, product_texts
 from recsys_lib.online.shop import Model, publish
 from recsys_lib.online.stores import FORGET, KINDS, EventStore
-from recsys_lib.recommenders import ItemKNN, Trending
-from recsys_lib.recommenders.shared.history import history_weights
+from recsys_lib.recommenders import ItemKNN, Trending, weigh
 from recsys_lib.recommenders.shared.weighting import seconds
 
 
@@ -30,12 +29,13 @@ def fit_shop(
     frame = frame[frame["item"].isin(users_of.index[users_of >= min_users])]
     data = Interactions.from_frame(frame, "household", "item", "value", "time")
     near = ItemKNN(neighbors=100, include_self=False, half_life=half_life).fit(data)
-    weights, late = history_weights(near.history_, "log"), Trending(window=14.0, floor=1.0).fit(data)
-    effect = float((weights @ near.neighbors_.sum(axis=1)).mean()) / data.n_items
+    late = Trending(window=14.0, floor=1.0).fit(data)
+    effect = float((near.weights_ @ near.neighbors_.sum(axis=1)).mean()) / data.n_items
     scale = np.float32(shares[0] / effect if effect > 0 else 0)
     effects = (near.neighbors_ * scale + eye_array(data.n_items, dtype=np.float32)).tocsr()
     ids, trend = (data.users.to_numpy(), data.items.to_numpy()), np.float32(shares[1]) * late.trend_
-    return Model(*ids, near.history_, effects, trend, near.newest_, half_life)
+    newest = float(seconds(data.events["time"]).max())
+    return Model(*ids, weigh(data, "count", half_life), effects, trend, newest, half_life)
 
 
 def training_lines(lines: pd.DataFrame, store: EventStore) -> tuple[pd.DataFrame, int]:

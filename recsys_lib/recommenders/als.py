@@ -1,7 +1,5 @@
 """Alternating least squares: matrix factorisation of implicit feedback."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -15,9 +13,9 @@ from recsys_lib.recommenders.shared import history
 from recsys_lib.recommenders.shared.answers import progress_bar, similar_factors
 from recsys_lib.recommenders.shared.arrays import Array, as_native, rows_at
 from recsys_lib.recommenders.shared.base import Recommender
-from recsys_lib.recommenders.shared.checks import check_count, check_not_negative, check_positive, check_seed
+from recsys_lib.recommenders.shared.checks import Count, NotNegative, Positive, Seed
 from recsys_lib.recommenders.shared.products import user_counts
-from recsys_lib.recommenders.shared.weighting import check_weighting
+from recsys_lib.recommenders.shared.weighting import Weighting, weigh
 from recsys_lib.scoring import TopK
 
 
@@ -31,9 +29,7 @@ class ALS(Recommender):
     held fixed, and so on; each row is a ridge regression. At the end the users are solved for once more,
     exactly: they are optimal for the items that are kept.
 
-    `partial_fit` solves again for the users and items that have new interactions; all others stay, also where
-    an item of theirs has moved: until the next `fit`, `fold_in` then differs from `score`. `similar` is the
-    cosine of item factors.
+    `similar` is the cosine of item factors.
 
     Parameters
     ----------
@@ -69,30 +65,22 @@ class ALS(Recommender):
     collaborative filtering", RecSys.
     """
 
-    factors: int = 64
-    regularization: float = 10.0
-    alpha: float = 1.0
-    offset: float = 1.0
-    iterations: int = 15
-    weighting: str = "log"
-    half_life: float | None = None
-    cg_steps: int | None = 3
-    seed: int = 0
+    factors: Count = 64
+    regularization: Positive = 10.0
+    alpha: Positive = 1.0
+    offset: NotNegative = 1.0
+    iterations: Count = 15
+    weighting: Weighting = "log"
+    half_life: Positive | None = None
+    cg_steps: Count | None = 3
+    seed: Seed = 0
 
-    _stored: ClassVar[tuple[str, ...]] = ("history_", "newest_", "user_factors_", "item_factors_")
-
-    def __post_init__(self) -> None:
-        steps = 1 if self.cg_steps is None else self.cg_steps
-        check_count(factors=self.factors, iterations=self.iterations, cg_steps=steps)
-        check_positive(regularization=self.regularization, alpha=self.alpha)
-        check_not_negative(offset=self.offset)
-        check_seed(self.seed)
-        check_weighting(self.weighting, self.half_life)
+    _stored: ClassVar[tuple[str, ...]] = ("weights_", "user_factors_", "item_factors_")
 
     def _fit(self, train: Interactions, item_factors: Array | None = None) -> None:
         start = self._start(train.n_items, item_factors)
-        self.history_, self.newest_ = history.build_history(train, self.weighting, self.half_life)
-        confidences = self._confidences(self._weights(slice(None)))
+        self.weights_ = weigh(train, self.weighting, self.half_life)
+        confidences = self._confidences(self.weights_)
         by_user, by_item = self._batches(confidences), self._batches(confidences.T.tocsr())
         # An item without history is never solved for: it keeps its start, which therefore has to be 0.
         known = torch.from_numpy(user_counts(confidences) > 0).to(self._device())
@@ -109,37 +97,21 @@ class ALS(Recommender):
             return solve(rows, len(own), other, self.regularization)
         return conjugate_gradient(rows, own, other, self.regularization, self.cg_steps)
 
-    def _partial_fit(self, new: Interactions, merged: Interactions) -> None:
-        self.history_, self.newest_ = history.extend_history(
-            self.history_, self.newest_, new, merged, self.weighting, self.half_life
-        )
-        users, items = (
-            torch.cat([known, known.new_zeros((total - len(known), self.factors))])
-            for known, total in ((self.user_factors_, merged.n_users), (self.item_factors_, merged.n_items))
-        )
-        user_rows = merged.user_positions(new.users)[np.diff(new.matrix.indptr) > 0]
-        item_rows = merged.item_positions(new.items)[np.unique(new.matrix.indices)]
-        by_user = self._confidences(self._weights(slice(None)))
-        by_item = by_user.T.tocsr()
-        self._solve_rows(users, user_rows, by_user, items)
-        self._solve_rows(items, item_rows, by_item, users)
-        self._solve_rows(users, user_rows, by_user, items)
-        self.user_factors_, self.item_factors_ = users, items
-
     def _factors(self, users: np.ndarray) -> tuple[Array, Array]:
         return rows_at(self.user_factors_, users), as_native(self.item_factors_)
 
     def _fold_in(self, histories: csr_array) -> Array:
         weights = history.value_weights(histories, self.weighting, self.half_life)
-        solved = self._solve(self._confidences(weights), self.item_factors_)
-        return as_native(solved) @ as_native(self.item_factors_).T
+        items = as_native(self.item_factors_)
+        rows = self._batches(self._confidences(weights))
+        return solve(rows, weights.shape[0], items, self.regularization) @ items.T
 
     def _similar(self, items: np.ndarray, k: int, themselves: csr_array) -> TopK:
         return similar_factors(self.item_factors_, items, k, themselves)
 
     def _explain(self, users: np.ndarray, item: int) -> dict[str, Any]:
         # The score is Σ_j c_uj (y_iᵀ W_u y_j) with W_u = (Yᵀ C_u Y + λ I)⁻¹: Hu et al., section 5.
-        own = self._confidences(self._weights(users))
+        own = self._confidences(self.weights_[users])
         every = self.item_factors_.cpu().numpy().astype(np.float64)
         owned = every[own.indices]
         extra = np.where(own.data > 0, own.data - 1, 0)
@@ -165,9 +137,6 @@ class ALS(Recommender):
             raise ValueError("item_factors holds NaN or infinite values")
         return start.to(self._device())
 
-    def _weights(self, users: np.ndarray | slice) -> csr_array:
-        return history.history_weights(self.history_[users], self.weighting)
-
     def _confidences(self, weights: csr_array) -> csr_array:
         """Return c of the pairs with a weight, in the same places; a stored weight of 0 stays 0."""
         c = np.where(weights.data > 0, self.offset + self.alpha * weights.data, 0).astype(np.float32)
@@ -175,14 +144,3 @@ class ALS(Recommender):
 
     def _batches(self, confidences: csr_array) -> list[Batch]:
         return list(batches(confidences, self.factors, self._device()))
-
-    def _solve(self, confidences: csr_array, other: torch.Tensor) -> torch.Tensor:
-        rows = self._batches(confidences)
-        return torch.as_tensor(solve(rows, confidences.shape[0], as_native(other), self.regularization))
-
-    def _solve_rows(
-        self, factors: torch.Tensor, rows: np.ndarray, confidences: csr_array, other: torch.Tensor
-    ) -> None:
-        """Solve for some rows and write them into `factors`."""
-        solved = self._solve(confidences[rows], other)
-        factors[torch.from_numpy(rows).to(solved.device)] = solved

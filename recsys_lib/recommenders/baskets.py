@@ -1,7 +1,5 @@
 """The field's baselines for the next basket: TIFU-KNN and UP-CF, from what lay in the baskets of users."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -10,7 +8,7 @@ from scipy.sparse import coo_array, eye_array
 
 from recsys_lib.data import Interactions
 from recsys_lib.recommenders.shared.base import Recommender
-from recsys_lib.recommenders.shared.checks import check_count, check_positive, check_share
+from recsys_lib.recommenders.shared.checks import Count, Positive, Share
 from recsys_lib.recommenders.shared.products import sparse_product, squared_lengths, transposed_product
 from recsys_lib.scoring import top_k_blocks
 
@@ -38,18 +36,14 @@ class TIFUKNN(Recommender):
     Recommendation", SIGIR.
     """
 
-    neighbors: int = 300
-    group: int = 7
-    basket_decay: float = 0.9
-    group_decay: float = 0.7
-    own: float = 0.7
+    neighbors: Count = 300
+    group: Count = 7
+    basket_decay: Share = 0.9
+    group_decay: Share = 0.7
+    own: Share = 0.7
 
     _stored: ClassVar[tuple[str, ...]] = ("vectors_", "mix_")
     _cannot: ClassVar[dict[str, str]] = {"similar": "it compares users, not items"}
-
-    def __post_init__(self) -> None:
-        check_count(neighbors=self.neighbors, group=self.group)
-        check_share(basket_decay=self.basket_decay, group_decay=self.group_decay, own=self.own)
 
     def _fit(self, train: Interactions) -> None:
         users, items, after, total = _baskets(train)
@@ -105,17 +99,12 @@ class UPCF(Recommender):
     UMAP.
     """
 
-    recent: int = 25
-    alpha: float = 0.5
-    locality: float = 5.0
+    recent: Count = 25
+    alpha: Share = 0.5
+    locality: Positive = 5.0
 
     _stored: ClassVar[tuple[str, ...]] = ("vectors_",)
     _cannot: ClassVar[dict[str, str]] = {"similar": "it compares users, not items"}
-
-    def __post_init__(self) -> None:
-        check_count(recent=self.recent)
-        check_share(alpha=self.alpha)
-        check_positive(locality=self.locality)
 
     def _fit(self, train: Interactions) -> None:
         users, items, after, total = _baskets(train)

@@ -1,7 +1,5 @@
 """Explicit ratings: what a user and an item are worth on their own, and what their match adds."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -15,7 +13,7 @@ from recsys_lib.data import Interactions
 from recsys_lib.recommenders.shared.answers import progress_bar, similar_factors
 from recsys_lib.recommenders.shared.arrays import Array, as_native, rows_at
 from recsys_lib.recommenders.shared.base import Recommender
-from recsys_lib.recommenders.shared.checks import check_count, check_pairs, check_positive, check_seed
+from recsys_lib.recommenders.shared.checks import Count, Positive, Seed, check_pairs
 from recsys_lib.scoring import TopK
 
 _ROWS = 2**14  # solved at a time: bounds the memory of their matrices
@@ -52,7 +50,7 @@ class BiasedMF(Recommender):
     ----------
     mean_ : float
         μ.
-    scale_ : tuple of float
+    scale_ : list of float
         Lowest and highest rating of train.
     user_biases_, item_biases_, user_factors_, item_factors_ : tensors
 
@@ -63,21 +61,16 @@ class BiasedMF(Recommender):
     Prize" (alternating least squares with a penalty weighted by the number of ratings).
     """
 
-    factors: int = 20
-    regularization: float = 1.5
-    bias_regularization: float = 0.8
-    iterations: int = 12
-    seed: int = 0
+    factors: Count = 20
+    regularization: Positive = 1.5
+    bias_regularization: Positive = 0.8
+    iterations: Count = 12
+    seed: Seed = 0
 
     _stored: ClassVar[tuple[str, ...]] = (
         "mean_", "scale_", "user_biases_", "item_biases_", "user_factors_", "item_factors_",
     )  # fmt: skip
     _cannot: ClassVar[dict[str, str]] = {"fold_in": "new ratings need a fit"}
-
-    def __post_init__(self) -> None:
-        check_count(factors=self.factors, iterations=self.iterations)
-        check_positive(regularization=self.regularization, bias_regularization=self.bias_regularization)
-        check_seed(self.seed)
 
     def predict(self, users: np.ndarray, items: np.ndarray) -> np.ndarray:
         """Predict ratings of n (user, item) pairs, float32, kept within the scale of train's ratings.
@@ -99,7 +92,7 @@ class BiasedMF(Recommender):
 
     def _fit(self, train: Interactions) -> None:
         self.mean_ = float(np.float32(train.matrix.data.mean(dtype=np.float64)))
-        self.scale_ = float(train.matrix.data.min()), float(train.matrix.data.max())
+        self.scale_ = [float(train.matrix.data.min()), float(train.matrix.data.max())]
         by_user, by_item = _both_ways(train.matrix, self.mean_)
         generator = torch.Generator().manual_seed(self.seed)
         factors = 0.1 * torch.randn((train.n_items, self.factors), generator=generator)

@@ -1,7 +1,5 @@
 """Bayesian personalised ranking: factors that put what a user has above what the user has not."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
@@ -14,9 +12,9 @@ from recsys_lib.data import Interactions
 from recsys_lib.recommenders.shared.answers import progress_bar, similar_factors
 from recsys_lib.recommenders.shared.arrays import Array, as_native, rows_at
 from recsys_lib.recommenders.shared.base import Recommender
-from recsys_lib.recommenders.shared.checks import check_count, check_not_negative, check_positive, check_seed
+from recsys_lib.recommenders.shared.checks import Count, NotNegative, Positive, Seed
 from recsys_lib.recommenders.shared.products import rows_of
-from recsys_lib.recommenders.shared.weighting import check_weighting, weigh
+from recsys_lib.recommenders.shared.weighting import Weighting, weigh
 from recsys_lib.scoring import TopK
 
 _START = 0.03  # standard deviation of the first factors
@@ -82,26 +80,17 @@ class BPR(Recommender):
     Negative Item Sampling", SIGIR (the hardest of some candidates).
     """
 
-    factors: int = 64
-    learning_rate: float = 0.003
-    regularization: float = 0.01
-    epochs: int = 10
-    candidates: int = 4
-    weighting: str = "binary"
-    half_life: float | None = None
-    batch_size: int = 16384
-    seed: int = 0
+    factors: Count = 64
+    learning_rate: Positive = 0.003
+    regularization: NotNegative = 0.01
+    epochs: Count = 10
+    candidates: Count = 4
+    weighting: Weighting = "binary"
+    half_life: Positive | None = None
+    batch_size: Count = 16384
+    seed: Seed = 0
 
     _stored: ClassVar[tuple[str, ...]] = ("user_factors_", "item_factors_", "item_biases_")
-
-    def __post_init__(self) -> None:
-        check_count(
-            factors=self.factors, epochs=self.epochs, candidates=self.candidates, batch_size=self.batch_size
-        )
-        check_positive(learning_rate=self.learning_rate)
-        check_not_negative(regularization=self.regularization)
-        check_seed(self.seed)
-        check_weighting(self.weighting, self.half_life)
 
     def _fit(self, train: Interactions) -> None:
         generator, device = torch.Generator().manual_seed(self.seed), self._device()

@@ -1,7 +1,5 @@
 """Content-based recommendation: items described like those a user has; other users play no part."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -16,8 +14,9 @@ from recsys_lib.data import Interactions
 from recsys_lib.recommenders.shared import history
 from recsys_lib.recommenders.shared.arrays import Array
 from recsys_lib.recommenders.shared.base import Recommender
+from recsys_lib.recommenders.shared.checks import Positive
 from recsys_lib.recommenders.shared.products import transposed_product
-from recsys_lib.recommenders.shared.weighting import check_weighting, weigh
+from recsys_lib.recommenders.shared.weighting import Weighting, weigh
 from recsys_lib.scoring import TopK, top_k_blocks
 
 Features = csr_array | np.ndarray
@@ -52,14 +51,11 @@ class ContentBased(Recommender):
     retrieval".
     """
 
-    weighting: str = "log"
-    half_life: float | None = None
+    weighting: Weighting = "log"
+    half_life: Positive | None = None
 
     _stored: ClassVar[tuple[str, ...]] = ("weights_", "features_")
     _takes_features: ClassVar[bool] = True
-
-    def __post_init__(self) -> None:
-        check_weighting(self.weighting, self.half_life)
 
     def _fit(
         self,

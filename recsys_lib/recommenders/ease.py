@@ -1,7 +1,5 @@
 """EASE: every item predicted from all other items by one ridge regression, in closed form."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -13,7 +11,7 @@ from recsys_lib.data import Interactions
 from recsys_lib.recommenders.shared import history
 from recsys_lib.recommenders.shared.arrays import Array, as_native
 from recsys_lib.recommenders.shared.base import Recommender
-from recsys_lib.recommenders.shared.checks import check_positive
+from recsys_lib.recommenders.shared.checks import Positive
 from recsys_lib.recommenders.shared.products import (
     dense_product,
     gram,
@@ -22,7 +20,7 @@ from recsys_lib.recommenders.shared.products import (
     quadratic_forms,
     transposed_product,
 )
-from recsys_lib.recommenders.shared.weighting import check_weighting, weigh
+from recsys_lib.recommenders.shared.weighting import Weighting, weigh
 from recsys_lib.scoring import TopK, top_k_blocks
 
 
@@ -68,17 +66,13 @@ class EASE(Recommender):
     (2020), "Closed-Form Models for Collaborative Filtering with Side-Information", RecSys.
     """
 
-    regularization: float = 300.0
-    weighting: str = "log"
-    half_life: float | None = None
-    feature_weight: float = 1.0
+    regularization: Positive = 300.0
+    weighting: Weighting = "log"
+    half_life: Positive | None = None
+    feature_weight: Positive = 1.0
 
     _stored: ClassVar[tuple[str, ...]] = ("history_", "weights_", "inverse_", "inputs_", "complement_")
     _takes_features: ClassVar[bool] = True
-
-    def __post_init__(self) -> None:
-        check_positive(regularization=self.regularization, feature_weight=self.feature_weight)
-        check_weighting(self.weighting, self.half_life)
 
     def _fit(self, train: Interactions, item_features: csr_array | np.ndarray | None = None) -> None:
         self.history_ = weigh(train, self.weighting, self.half_life)

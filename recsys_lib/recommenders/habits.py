@@ -1,7 +1,5 @@
 """What past behaviour says about a user and an item on a given day, as columns for a learnt ranker."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 
 import numpy as np

@@ -1,11 +1,8 @@
 """A weighted sum of other recommenders, the weights learnt on a held-out part of train."""
 
-from __future__ import annotations
-
-import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 from scipy.sparse import csr_array
@@ -15,6 +12,7 @@ from recsys_lib.data.interactions import Split, discovery
 from recsys_lib.metrics import ranking_metrics
 from recsys_lib.recommenders.parts import (
     Features,
+    Task,
     best_columns,
     check_parts,
     fit_parts,
@@ -24,10 +22,9 @@ from recsys_lib.recommenders.parts import (
 from recsys_lib.recommenders.popularity import Trending
 from recsys_lib.recommenders.shared.arrays import Array
 from recsys_lib.recommenders.shared.base import Recommender
-from recsys_lib.recommenders.shared.checks import check_interactions, check_positive, check_seed
+from recsys_lib.recommenders.shared.checks import Positive, Seed, check_interactions, one_of
 from recsys_lib.recommenders.shared.holdout import hold_out_last, hold_out_random
 
-HOLDOUTS = ("time", "random")
 SHARE = 0.25  # of each item's pairs, held out at random
 CANDIDATES = 100  # best items of each part among which weights are compared
 CUTOFF = 10  # the k of the NDCG that weights are chosen by
@@ -44,8 +41,7 @@ class Hybrid(Recommender):
     holds out a part of train, fits the parts on the rest, takes the weights with the highest NDCG@10 on what
     was held out, and then fits the parts on all of train. Test data plays no role in that.
 
-    Features of items go to the parts that learn from them. `partial_fit` passes new interactions on to the
-    parts, weights stay; `explain` says what each part adds.
+    Features of items go to the parts that learn from them. `explain` says what each part adds.
 
     Parameters
     ----------
@@ -81,21 +77,18 @@ class Hybrid(Recommender):
     """
 
     parts: Sequence[Recommender] = ()
-    task: str = "all"
-    holdout: str = "time"
-    days: float = 30.0
-    seed: int = 0
+    task: Task = "all"
+    holdout: Annotated[str, one_of("time", "random")] = "time"
+    days: Positive = 30.0
+    seed: Seed = 0
 
     _stored: ClassVar[tuple[str, ...]] = ("weights_", "held_out_ndcg_")
     _cannot: ClassVar[dict[str, str]] = {"similar": "similarities of its parts have no common scale"}
     _takes_features: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        check_parts(self.parts, self.task)
-        if self.holdout not in HOLDOUTS:
-            raise ValueError(f"holdout must be one of {HOLDOUTS}, got {self.holdout!r}")
-        check_positive(days=self.days)
-        check_seed(self.seed)
+        super().__post_init__()
+        check_parts(self.parts)
 
     def _fit(
         self,
@@ -116,10 +109,6 @@ class Hybrid(Recommender):
         else:
             self._learn(fit_parts(self.parts, split.train, self.device, item_features), split)
         self.parts_ = fit_parts(self.parts, train, self.device, item_features)
-
-    def _partial_fit(self, new: Interactions, merged: Interactions) -> None:
-        # Copies: if a later part refuses, the earlier ones are still as they were.
-        self.parts_ = [copy.copy(part).partial_fit(new) for part in self.parts_]
 
     def _score(self, users: np.ndarray) -> Array:
         return self._blend([part.score(users) for part in self.parts_])

@@ -9,8 +9,6 @@ conjugate gradients enough, and of low rank for short histories, which makes exa
 Everything is dense arithmetic on padded batches of rows, in NumPy on the host and torch elsewhere.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 

@@ -1,7 +1,5 @@
 """Neighbourhood models: items bought by the same users, and users who bought the same items."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -20,10 +18,10 @@ from recsys_lib.recommenders.ratings import (
 from recsys_lib.recommenders.shared import history
 from recsys_lib.recommenders.shared.arrays import Array, place
 from recsys_lib.recommenders.shared.base import Recommender
-from recsys_lib.recommenders.shared.checks import check_pairs
+from recsys_lib.recommenders.shared.checks import Count, Flag, Positive, check_pairs
 from recsys_lib.recommenders.shared.products import sparse_product, squared_lengths, transposed_product
-from recsys_lib.recommenders.shared.weighting import check_weighting, weigh
-from recsys_lib.recommenders.similarity import all_similar, check_neighborhood, nearest, similarity_vectors
+from recsys_lib.recommenders.shared.weighting import Weighting, weigh
+from recsys_lib.recommenders.similarity import Similarity, all_similar, nearest, similarity_vectors
 from recsys_lib.scoring import TopK, top_k_blocks
 
 _NONE = csr_array((0, 0), dtype=np.float32)  # instead of neighbours, where all of them count
@@ -37,8 +35,7 @@ class ItemKNN(Recommender):
     users than items, the scores of all users are ``(H Vᵀ) V`` with ``s = Vᵀ V``: a matrix of users × users
     stands in for the much larger one of items × items.
 
-    `partial_fit` brings new interactions into the users' histories; similarities of items stay until the next
-    `fit`, so that a new item is similar to nothing yet. `similar` gives the similarity s.
+    `similar` gives the similarity s.
 
     Parameters
     ----------
@@ -59,22 +56,18 @@ class ItemKNN(Recommender):
     Deshpande & Karypis (2004), "Item-based top-N recommendation algorithms", ACM TOIS 22(1).
     """
 
-    neighbors: int | None = None
-    similarity: str = "bm25"
-    include_self: bool = True
-    weighting: str = "log"
-    half_life: float | None = None
+    neighbors: Count | None = None
+    similarity: Similarity = "bm25"
+    include_self: Flag = True
+    weighting: Weighting = "log"
+    half_life: Positive | None = None
 
-    _stored: ClassVar[tuple[str, ...]] = ("history_", "newest_", "vectors_", "neighbors_")
-
-    def __post_init__(self) -> None:
-        check_neighborhood(self.neighbors, self.similarity)
-        check_weighting(self.weighting, self.half_life)
+    _stored: ClassVar[tuple[str, ...]] = ("weights_", "vectors_", "neighbors_")
 
     def _fit(self, train: Interactions) -> None:
-        self.history_, self.newest_ = history.build_history(train, self.weighting, self.half_life)
-        weights = weigh(train, "count" if self.similarity == "bm25" else self.weighting)
-        self.vectors_ = similarity_vectors(weights.T.tocsr(), self.similarity)
+        self.weights_ = weigh(train, self.weighting, self.half_life)
+        without_age = weigh(train, "count" if self.similarity == "bm25" else self.weighting)
+        self.vectors_ = similarity_vectors(without_age.T.tocsr(), self.similarity)
         if self.neighbors is None:
             self.neighbors_ = _NONE
             if train.n_users > train.n_items:  # otherwise the users' kernel needs none
@@ -84,16 +77,8 @@ class ItemKNN(Recommender):
         if self.include_self:
             self.neighbors_ = (self.neighbors_ + diags_array(squared_lengths(self.vectors_))).tocsr()
 
-    def _partial_fit(self, new: Interactions, merged: Interactions) -> None:
-        self.history_, self.newest_ = history.extend_history(
-            self.history_, self.newest_, new, merged, self.weighting, self.half_life
-        )
-        self.vectors_ = history.widen(self.vectors_, merged.n_items, self.vectors_.shape[1])
-        if self.neighbors_.shape[0]:
-            self.neighbors_ = history.widen(self.neighbors_, merged.n_items, merged.n_items)
-
     def _score(self, users: np.ndarray) -> Array:
-        return self._score_weights(history.history_weights(self.history_[users], self.weighting))
+        return self._score_weights(self.weights_[users])
 
     def _fold_in(self, histories: csr_array) -> Array:
         return self._score_weights(history.value_weights(histories, self.weighting, self.half_life))
@@ -119,7 +104,7 @@ class ItemKNN(Recommender):
         return top_k_blocks(score, *themselves.shape, k, exclude=themselves)
 
     def _explain(self, users: np.ndarray, item: int) -> dict[str, Any]:
-        own = history.history_weights(self.history_[users], self.weighting)
+        own = self.weights_[users]
         if self.neighbors_.shape[0]:
             similar = self.neighbors_[:, [item]].toarray()[own.indices, 0]
         else:
@@ -160,23 +145,17 @@ class UserKNN(Recommender):
     filtering", SIGIR.
     """
 
-    neighbors: int | None = 100
-    similarity: str = "cosine"
-    centered: bool = False
-    weighting: str = "binary"
-    half_life: float | None = None
+    neighbors: Count | None = 100
+    similarity: Similarity = "cosine"
+    centered: Flag = False
+    weighting: Weighting = "binary"
+    half_life: Positive | None = None
 
     _stored: ClassVar[tuple[str, ...]] = ("weights_", "vectors_")
     _cannot: ClassVar[dict[str, str]] = {
         "similar": "it compares users, not items",
         "fold_in": "similarities to a new user need weights that were found on the users of train",
     }
-
-    def __post_init__(self) -> None:
-        check_neighborhood(self.neighbors, self.similarity)
-        check_weighting(self.weighting, self.half_life)
-        if not isinstance(self.centered, bool):
-            raise ValueError(f"centered must be True or False, got {self.centered!r}")
 
     def predict(self, users: np.ndarray, items: np.ndarray) -> np.ndarray:
         """Predict the ratings of n (user, item) pairs, float64, within the range of the ratings seen.

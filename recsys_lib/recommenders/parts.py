@@ -1,9 +1,8 @@
 """Recommenders made of recommenders: how parts are checked, fitted and put on one scale."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from dataclasses import fields, replace
+from typing import Annotated
 
 import numpy as np
 from scipy.sparse import csr_array
@@ -11,16 +10,15 @@ from scipy.sparse import csr_array
 from recsys_lib.data import Interactions
 from recsys_lib.recommenders.shared.arrays import Array, to_numpy
 from recsys_lib.recommenders.shared.base import Recommender
+from recsys_lib.recommenders.shared.checks import one_of
 
 Features = csr_array | np.ndarray
-TASKS = ("all", "discovery")
+Task = Annotated[str, one_of("all", "discovery")]
 BLOCK = 256  # users whose dense scores exist at the same time
 
 
-def check_parts(parts: Sequence[Recommender], task: str) -> None:
-    """Raise a ValueError unless there are parts, all of them simple recommenders, and the task is known."""
-    if task not in TASKS:
-        raise ValueError(f"task must be one of {TASKS}, got {task!r}")
+def check_parts(parts: Sequence[Recommender]) -> None:
+    """Raise a ValueError unless there are parts, all of them simple recommenders."""
     if not isinstance(parts, Sequence) or not len(parts):
         raise ValueError("parts must be a sequence of at least one recommender")
     for place, part in enumerate(parts):

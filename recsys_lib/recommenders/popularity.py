@@ -1,7 +1,5 @@
 """The baselines every table needs: what everybody buys, what you bought before, and what chance finds."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -9,25 +7,18 @@ import numpy as np
 from scipy.sparse import csr_array
 
 from recsys_lib.data import Interactions
-from recsys_lib.recommenders.shared import history
 from recsys_lib.recommenders.shared.base import Recommender
-from recsys_lib.recommenders.shared.checks import check_not_negative, check_positive, check_seed
+from recsys_lib.recommenders.shared.checks import NotNegative, Positive, Seed
 from recsys_lib.recommenders.shared.products import user_counts
-from recsys_lib.recommenders.shared.weighting import check_weighting, recent_users, weigh
+from recsys_lib.recommenders.shared.weighting import recent_users, weigh
 
 
 @dataclass(kw_only=True, eq=False)
 class Popularity(Recommender):
-    """Recommend what most users have: the baseline that every other model has to beat.
-
-    `partial_fit` counts new interactions too: the same as fitting on old and new together.
-    """
+    """Recommend what most users have: the baseline that every other model has to beat."""
 
     def _fit(self, train: Interactions) -> None:
         pass  # the counts come from the matrix
-
-    def _partial_fit(self, new: Interactions, merged: Interactions) -> None:
-        pass
 
     def _score(self, users: np.ndarray) -> np.ndarray:
         return np.tile(self._popularity(), (len(users), 1))
@@ -45,7 +36,6 @@ class PersonalFrequency(Recommender):
 
     ``score(u, i) = Σ_events(u, i) value · ½^(age / half_life) + prior · share of users with i``
 
-    `partial_fit` adds new interactions and lets the old ones age: the same as fitting on both together.
     `explain` names two reasons, own purchases and popularity.
 
     Parameters
@@ -57,31 +47,22 @@ class PersonalFrequency(Recommender):
         user never had.
     """
 
-    half_life: float | None = None
-    prior: float = 0.01
+    half_life: Positive | None = None
+    prior: NotNegative = 0.01
 
-    _stored: ClassVar[tuple[str, ...]] = ("history_", "newest_")
-
-    def __post_init__(self) -> None:
-        check_weighting("count", self.half_life)
-        check_not_negative(prior=self.prior)
+    _stored: ClassVar[tuple[str, ...]] = ("weights_",)
 
     def _fit(self, train: Interactions) -> None:
-        self.history_, self.newest_ = history.build_history(train, "count", self.half_life)
-
-    def _partial_fit(self, new: Interactions, merged: Interactions) -> None:
-        self.history_, self.newest_ = history.extend_history(
-            self.history_, self.newest_, new, merged, "count", self.half_life
-        )
+        self.weights_ = weigh(train, "count", self.half_life)
 
     def _score(self, users: np.ndarray) -> np.ndarray:
-        return self._fold_in(self.history_[users])
+        return self._fold_in(self.weights_[users])
 
     def _fold_in(self, histories: csr_array) -> np.ndarray:
         return histories.toarray() + self._prior()
 
     def _explain(self, users: np.ndarray, item: int) -> dict[str, Any]:
-        own = self.history_[users].toarray()[0, item]
+        own = self.weights_[users].toarray()[0, item]
         return {
             "reason": ["own purchases", "popularity"],
             "contribution": np.array([own, self._prior()[item]], np.float64),
@@ -108,15 +89,11 @@ class Trending(Recommender):
         Above 0: how far down an item goes that no user had lately.
     """
 
-    half_life: float = 14.0
-    floor: float = 0.05
-    window: float | None = None
+    half_life: Positive = 14.0
+    floor: Positive = 0.05
+    window: Positive | None = None
 
     _stored: ClassVar[tuple[str, ...]] = ("trend_",)
-
-    def __post_init__(self) -> None:
-        window = {} if self.window is None else {"window": self.window}
-        check_positive(half_life=self.half_life, floor=self.floor, **window)
 
     def _fit(self, train: Interactions) -> None:
         if self.window is None:
@@ -146,15 +123,12 @@ class Random(Recommender):
         With the user's position it decides the scores, so a user's list does not depend on who else is asked.
     """
 
-    seed: int = 0
+    seed: Seed = 0
 
     _cannot: ClassVar[dict[str, str]] = {
         "explain": "its scores are drawn at random, without a reason",
         "fold_in": "the position of a user in train decides what is drawn",
     }
-
-    def __post_init__(self) -> None:
-        check_seed(self.seed)
 
     def _fit(self, train: Interactions) -> None:
         pass  # nothing is learnt

@@ -1,10 +1,8 @@
 """Two stages: simple recommenders propose candidates, boosted trees learn how to rank them."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, NamedTuple
+from typing import Annotated, ClassVar, NamedTuple
 
 import numpy as np
 from scipy.sparse import csr_array
@@ -14,6 +12,7 @@ from recsys_lib.data import Interactions
 from recsys_lib.recommenders.habits import Habits
 from recsys_lib.recommenders.parts import (
     Features,
+    Task,
     best_columns,
     check_parts,
     fit_parts,
@@ -22,7 +21,7 @@ from recsys_lib.recommenders.parts import (
 )
 from recsys_lib.recommenders.shared.arrays import to_numpy
 from recsys_lib.recommenders.shared.base import Recommender
-from recsys_lib.recommenders.shared.checks import check_count, check_positive, check_seed
+from recsys_lib.recommenders.shared.checks import Count, Positive, Seed, check_share
 from recsys_lib.recommenders.shared.holdout import hold_out_last
 
 # Of a column's histogram. scikit-learn searches weighted quantiles one by one, each time through all rows;
@@ -88,15 +87,15 @@ class BoostedRanker(Recommender):
 
     parts: Sequence[Recommender] = ()
     candidates: Sequence[int] = ()
-    task: str = "all"
-    days: float = 30.0
-    periods: int = 1
-    trees: int = 100
-    learning_rate: float = 0.08
-    leaves: int = 15
-    min_rows: int = 100
-    negatives: float = 1.0
-    seed: int = 0
+    task: Task = "all"
+    days: Positive = 30.0
+    periods: Count = 1
+    trees: Count = 100
+    learning_rate: Positive = 0.08
+    leaves: Count = 15
+    min_rows: Count = 100
+    negatives: Annotated[Positive, check_share] = 1.0
+    seed: Seed = 0
 
     _stored: ClassVar[tuple[str, ...]] = ("candidates_",)
     _cannot: ClassVar[dict[str, str]] = {
@@ -106,7 +105,8 @@ class BoostedRanker(Recommender):
     _takes_features: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        check_parts(self.parts, self.task)
+        super().__post_init__()
+        check_parts(self.parts)
         counts = list(self.candidates) if np.iterable(self.candidates) else []
         whole = all(isinstance(count, int | np.integer) and count >= 0 for count in counts)
         if len(counts) != len(self.parts) or not whole or not any(counts):
@@ -115,13 +115,8 @@ class BoostedRanker(Recommender):
                 f"one of them above 0; got {self.candidates}"
             )
         self.candidates = [int(count) for count in counts]
-        check_positive(days=self.days, learning_rate=self.learning_rate, negatives=self.negatives)
-        check_seed(self.seed)
-        check_count(periods=self.periods, trees=self.trees, leaves=self.leaves, min_rows=self.min_rows)
         if self.leaves < 2:
             raise ValueError(f"leaves must be at least 2, got {self.leaves!r}")
-        if self.negatives > 1:
-            raise ValueError(f"negatives must be above 0 and at most 1, got {self.negatives!r}")
 
     def _fit(
         self,

@@ -1,7 +1,5 @@
 """Predicting explicit ratings from neighbours: what users with a similar taste gave an item."""
 
-from __future__ import annotations
-
 import numpy as np
 from scipy.sparse import csc_array, csr_array
 

@@ -1,7 +1,5 @@
 """EASE and time: what was handled in one sitting, and what is taken more of late."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -12,9 +10,9 @@ from scipy.sparse import csr_array
 from recsys_lib.data import Interactions
 from recsys_lib.recommenders.ease import EASE
 from recsys_lib.recommenders.shared.arrays import Array, as_native
-from recsys_lib.recommenders.shared.checks import check_not_negative, check_positive, check_share
+from recsys_lib.recommenders.shared.checks import NotNegative, Positive, Share
 from recsys_lib.recommenders.shared.products import gram, item_weights, user_counts
-from recsys_lib.recommenders.shared.weighting import SECONDS_PER_DAY, recent_users, seconds, weigh
+from recsys_lib.recommenders.shared.weighting import SECONDS_PER_DAY, Weighting, recent_users, seconds, weigh
 
 
 @dataclass(kw_only=True, eq=False)
@@ -43,18 +41,13 @@ class SessionEASE(EASE):
     Inverts a matrix of n_items × n_items, whatever the number of users: for some thousand items.
     """
 
-    regularization: float = 200.0
-    share: float = 0.5
-    scale: float = 300.0
-    weighting: str = "binary"
+    regularization: Positive = 200.0
+    share: Share = 0.5
+    scale: Positive = 300.0
+    weighting: Weighting = "binary"
 
     _stored: ClassVar[tuple[str, ...]] = ("history_", "weights_")
     _takes_features: ClassVar[bool] = False
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_positive(scale=self.scale)
-        check_share(share=self.share)
 
     def _fit(self, train: Interactions) -> None:
         if train.events is None:
@@ -81,15 +74,10 @@ class TrendEASE(EASE):
         At least 0; with 0 it is EASE.
     """
 
-    days: float = 45.0
-    power: float = 0.5
+    days: Positive = 45.0
+    power: NotNegative = 0.5
 
     _stored: ClassVar[tuple[str, ...]] = (*EASE._stored, "trend_")
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_positive(days=self.days)
-        check_not_negative(power=self.power)
 
     def _fit(self, train: Interactions, item_features: csr_array | np.ndarray | None = None) -> None:
         super()._fit(train, item_features)

@@ -4,16 +4,16 @@ Rows are items described by their users, or users described by their items. A si
 of two rows after the right weighting, so that no matrix of all pairs is needed to use it.
 """
 
-from __future__ import annotations
+from typing import Annotated
 
 import numpy as np
 from scipy.sparse import csr_array, eye_array, vstack
 
-from recsys_lib.recommenders.shared.checks import check_count, check_memory
+from recsys_lib.recommenders.shared.checks import check_memory, one_of
 from recsys_lib.recommenders.shared.products import rows_of, sparse_product, squared_lengths
 from recsys_lib.scoring import top_k_blocks, workers
 
-SIMILARITIES = ("cosine", "tfidf", "bm25")
+Similarity = Annotated[str, one_of("cosine", "tfidf", "bm25")]
 BM25_SATURATION, BM25_LENGTH = 1.2, 0.75  # k₁ and b, as Robertson & Zaragoza recommend
 
 
@@ -46,14 +46,6 @@ def similarity_vectors(rows: csr_array, similarity: str = "cosine") -> csr_array
         squares = np.bincount(rows_of(rows), weights=values**2, minlength=rows.shape[0])
         values /= np.repeat(np.sqrt(np.where(squares > 0, squares, 1)), lengths)
     return csr_array((values.astype(np.float32), rows.indices, rows.indptr), shape=rows.shape, copy=True)
-
-
-def check_neighborhood(neighbors: int | None, similarity: str) -> None:
-    """Raise a ValueError unless neighbours are counted and the similarity is known."""
-    if neighbors is not None:
-        check_count(neighbors=neighbors)
-    if similarity not in SIMILARITIES:
-        raise ValueError(f"similarity must be one of {SIMILARITIES}, got {similarity!r}")
 
 
 def all_similar(vectors: csr_array, include_self: bool) -> csr_array:

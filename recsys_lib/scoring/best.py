@@ -1,7 +1,5 @@
 """The k best of a stream of score blocks, on the host: exact, ties to the lower id, one pass per block."""
 
-from __future__ import annotations
-
 import numpy as np
 
 GROUP = 16  # most items per group maximum; block heights are multiples of it

@@ -1,7 +1,5 @@
 """Refuse what cannot be ranked, with a message that says what is wrong and where."""
 
-from __future__ import annotations
-
 from numbers import Integral
 
 import numpy as np

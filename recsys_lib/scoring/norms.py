@@ -1,7 +1,5 @@
 """Skip items that are too short: no score exceeds the product of the two norms (Cauchy and Schwarz)."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from functools import cached_property
 

@@ -1,7 +1,5 @@
 """The public functions: rank items by factors, or by scores that a model computes."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import NamedTuple
 

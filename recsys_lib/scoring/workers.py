@@ -1,7 +1,5 @@
 """Work on the host: how many threads, and how tasks are shared out to them."""
 
-from __future__ import annotations
-
 import functools
 import os
 import threading

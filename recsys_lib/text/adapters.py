@@ -64,7 +64,7 @@ def add_adapters(model: nn.Module, *, rank: int = 8, seed: int = 0) -> nn.Module
     generator = torch.Generator().manual_seed(seed)
     model.requires_grad_(False)
     for name in names:
-        _replace(model, name, LowRank(model.get_submodule(name), rank, generator))
+        model.set_submodule(name, LowRank(model.get_submodule(name), rank, generator))
     if hasattr(model, "head"):
         model.head.requires_grad_(True)
     return model
@@ -79,7 +79,7 @@ def merge_adapters(model: nn.Module) -> nn.Module:
         adapter = model.get_submodule(name)
         with torch.no_grad():
             adapter.layer.weight += adapter.scale * adapter.lora_b @ adapter.lora_a
-        _replace(model, name, adapter.layer)
+        model.set_submodule(name, adapter.layer)
     return model.requires_grad_(True)
 
 
@@ -120,8 +120,3 @@ def trained_weights(model: nn.Module) -> dict[str, torch.Tensor]:
 
 def _adapted(model: nn.Module) -> list[str]:
     return [name for name, module in model.named_modules() if isinstance(module, LowRank)]
-
-
-def _replace(model: nn.Module, name: str, layer: nn.Module) -> None:
-    parent, _, own = name.rpartition(".")
-    setattr(model.get_submodule(parent), own, layer)

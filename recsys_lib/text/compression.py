@@ -100,8 +100,7 @@ def quantize(model: Model) -> Model:
         raise ValueError("the model has adapters: put them into its weights first, merge_adapters(model)")
     small = deepcopy(model)
     for name, kind in names.items():
-        parent, _, own = name.rpartition(".")
-        setattr(small.get_submodule(parent), own, kind(small.get_submodule(name)))
+        small.set_submodule(name, kind(small.get_submodule(name)))
     return small.requires_grad_(False).eval()
 
 

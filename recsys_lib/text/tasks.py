@@ -102,20 +102,9 @@ class MaskedLanguageModel(nn.Module):
         self.config = text_model.model.config
         self.eval()
 
-    def forward(
-        self,
-        input_ids: torch.Tensor,
-        attention_mask: torch.Tensor,
-        token_type_ids: torch.Tensor,
-        labels: torch.Tensor | None = None,
-        places: torch.Tensor | None = None,
-    ) -> Output:
-        """Return logits (n_hidden, n_vocabulary) of the tokens whose label counts; of all without labels."""
-        hidden = self.model.bert(input_ids, attention_mask, token_type_ids).last_hidden_state
-        if labels is None:
-            return Output(None, self.model.cls(hidden))
-        if places is None:
-            places = (labels.flatten() != IGNORED).nonzero().squeeze(1)
+    def forward(self, labels: torch.Tensor, places: torch.Tensor, **inputs: torch.Tensor) -> Output:
+        """Return logits (n_hidden, n_vocabulary) of the tokens whose label counts, and the loss."""
+        hidden = self.model.bert(**inputs).last_hidden_state
         logits = self.model.cls(hidden.flatten(0, 1)[places])
         return Output(functional.cross_entropy(logits, labels.flatten()[places]), logits)
 
@@ -178,16 +167,10 @@ class PairClassifier(nn.Module):
         nn.init.zeros_(self.head.bias)
         self.to(self.encoder.device).eval()
 
-    def forward(
-        self,
-        input_ids: torch.Tensor,
-        attention_mask: torch.Tensor,
-        token_type_ids: torch.Tensor,
-        labels: torch.Tensor | None = None,
-    ) -> Output:
+    def forward(self, labels: torch.Tensor | None = None, **inputs: torch.Tensor) -> Output:
         """Return logits of shape (n,), and the binary cross-entropy if there are labels."""
-        hidden = self.encoder(input_ids, attention_mask, token_type_ids).last_hidden_state
-        logits = self.head(self.dropout(mean_of_tokens(hidden, attention_mask))).squeeze(-1)
+        hidden = self.encoder(**inputs).last_hidden_state
+        logits = self.head(self.dropout(mean_of_tokens(hidden, inputs["attention_mask"]))).squeeze(-1)
         if labels is None:
             return Output(None, logits)
         return Output(functional.binary_cross_entropy_with_logits(logits.float(), labels), logits)

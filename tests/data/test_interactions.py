@@ -50,12 +50,6 @@ def test_given_ids_fix_the_shape_and_leave_others_out():
     assert len(made.events) == 3
 
 
-def test_positions_of_unknown_ids_are_minus_one():
-    made = Interactions.from_frame(FRAME, "who", "what")
-    assert made.user_positions(["b", "nobody"]).tolist() == [1, -1]
-    assert made.item_positions([3, 4]).tolist() == [0, -1]
-
-
 @pytest.mark.parametrize("kind", [list, np.array, torch.tensor])
 def test_an_empty_place_has_no_name(kind):
     made = Interactions.from_frame(FRAME, "who", "what")

@@ -92,7 +92,7 @@ def test_the_courses_benchmarks(name, tasks):
 
 def test_every_contender_of_own_data_makes_lists(benchmark, tmp_path):
     for contender in contenders(benchmark):
-        lists = ranked_lists(contender, benchmark, tmp_path)
+        lists = ranked_lists(contender, benchmark)
         assert set(lists.ids) == set(contender.tasks)
         assert all(ids.shape == (40, 30) for ids in lists.ids.values())  # no more items than there are
 
@@ -106,7 +106,7 @@ def test_a_description_shows_what_is_not_default():
 
 def test_lists_are_those_of_the_model(counted, tmp_path):
     benchmark, contender, _ = counted
-    model, lists = fit_and_rank(contender, benchmark, tmp_path)
+    model, lists = fit_and_rank(contender, benchmark)
     for task, ids in lists.ids.items():
         expected = model.recommend(k=10, exclude_seen=benchmark.tasks[task].exclude_seen).ids
         np.testing.assert_array_equal(ids[:, :10], expected)
@@ -115,7 +115,7 @@ def test_lists_are_those_of_the_model(counted, tmp_path):
 
 def test_stored_lists_are_used(counted, tmp_path):
     benchmark, contender, calls = counted
-    first, second = (ranked_lists(contender, benchmark, tmp_path) for _ in range(2))
+    first, second = (ranked_lists(contender, benchmark) for _ in range(2))
     assert len(calls) == 1
     assert first[1:] == second[1:]
     for task in benchmark.tasks:
@@ -124,19 +124,19 @@ def test_stored_lists_are_used(counted, tmp_path):
 
 def test_other_data_settings_or_code_mean_a_fresh_fit(counted, tmp_path, monkeypatch):
     benchmark, contender, calls = counted
-    ranked_lists(contender, benchmark, tmp_path)
+    ranked_lists(contender, benchmark)
     train = benchmark.split.train
     changed = train.matrix.copy()
     changed.data[0] += 1
     other = benchmark._replace(
         split=Split(Interactions(changed, train.users, train.items), benchmark.split.test)
     )
-    ranked_lists(contender, other, tmp_path)
+    ranked_lists(contender, other)
     assert len(calls) == 2
-    ranked_lists(contender._replace(extra={}, name="Renamed"), benchmark, tmp_path)
+    ranked_lists(contender._replace(extra={}, name="Renamed"), benchmark)
     assert len(calls) == 3
     monkeypatch.setattr(leaderboard, "code_version", lambda: "another")
-    ranked_lists(contender, benchmark, tmp_path)
+    ranked_lists(contender, benchmark)
     assert len(calls) == 4
     assert len(list(tmp_path.glob("*.safetensors"))) == 4
 
@@ -144,29 +144,29 @@ def test_other_data_settings_or_code_mean_a_fresh_fit(counted, tmp_path, monkeyp
 @pytest.mark.parametrize("damage", ["cut", "empty", "changed"])
 def test_a_damaged_file_is_rebuilt_and_said(counted, tmp_path, damage):
     benchmark, contender, calls = counted
-    before = ranked_lists(contender, benchmark, tmp_path)
+    before = ranked_lists(contender, benchmark)
     path = next(tmp_path.glob("*.safetensors"))
     whole = path.read_bytes()
     path.write_bytes({"cut": whole[:-50], "empty": b"", "changed": whole[:-1] + b"\x07"}[damage])
     with pytest.warns(UserWarning, match=r"\.safetensors is damaged: .*; its lists are rebuilt"):
-        after = ranked_lists(contender, benchmark, tmp_path)
+        after = ranked_lists(contender, benchmark)
     assert len(calls) == 2
     np.testing.assert_array_equal(before.ids["own_data_all"], after.ids["own_data_all"])
     assert path.read_bytes() != b""
-    ranked_lists(contender, benchmark, tmp_path)
+    ranked_lists(contender, benchmark)
     assert len(calls) == 2
 
 
 @pytest.mark.parametrize("lost", ["task", "figure"])
 def test_a_file_of_another_form_is_rebuilt_and_said(counted, tmp_path, lost):
     benchmark, contender, calls = counted
-    before = ranked_lists(contender, benchmark, tmp_path)
+    before = ranked_lists(contender, benchmark)
     path = next(tmp_path.glob("*.safetensors"))
     ids, stamp = load_tensors(path)
     ids.pop("own_data_all") if lost == "task" else stamp.pop("fit_seconds")
     save_tensors(path, ids, stamp)
     with pytest.warns(UserWarning, match="lacks a task or a figure; its lists are rebuilt"):
-        after = ranked_lists(contender, benchmark, tmp_path)
+        after = ranked_lists(contender, benchmark)
     assert len(calls) == 2
     np.testing.assert_array_equal(before.ids["own_data_all"], after.ids["own_data_all"])
 
@@ -177,7 +177,7 @@ def test_a_failing_fit_stores_nothing(benchmark, tmp_path):
             raise RuntimeError("no")
 
     with pytest.raises(RuntimeError, match="no"):
-        ranked_lists(Contender("Failing", Failing(), tuple(benchmark.tasks)), benchmark, tmp_path)
+        ranked_lists(Contender("Failing", Failing(), tuple(benchmark.tasks)), benchmark)
     assert list(tmp_path.glob("*.safetensors")) == []
 
 
@@ -190,7 +190,7 @@ def test_lists_folder_by_environment(counted, tmp_path, monkeypatch):
 
 def test_judge_measures_what_the_metrics_say(benchmark, tmp_path):
     contender = Contender("ItemKNN", ItemKNN(), tuple(benchmark.tasks))
-    lists = ranked_lists(contender, benchmark, tmp_path)
+    lists = ranked_lists(contender, benchmark)
     rows, per_user = judge("ItemKNN", lists, benchmark, k=5, resamples=100)
     found = {(row["task"], row["metric"]): row for row in rows}
     for task, (relevant, _) in benchmark.tasks.items():

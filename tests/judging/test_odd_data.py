@@ -99,7 +99,7 @@ def test_every_contender_ends_well(name, time, tmp_path):
     for contender in contenders(benchmark, "smoke"):
         with warnings.catch_warnings():
             warnings.simplefilter("error", RuntimeWarning)
-            _, ranked = fit_and_rank(contender, benchmark, tmp_path)
+            _, ranked = fit_and_rank(contender, benchmark)
             rows, per_user = judge(contender.name, ranked, benchmark, resamples=50)
         assert all(row["value"] is None or np.isfinite(row["value"]) for row in rows)
         assert set(per_user) == set(contender.tasks)
@@ -126,7 +126,7 @@ def test_a_refund_is_never_a_hit_and_takes_nothing_back_from_train(tmp_path):
     train, test = benchmark.split
     assert train.matrix.nnz == 240  # what winter gives back was bought in summer all the same
     assert benchmark.tasks["own_data_all"].relevant.nnz == 60
-    assert test.matrix[0, train.item_positions(["i5"])[0]] == 0  # bought and returned in test
+    assert test.matrix[0, train.items.get_loc("i5")] == 0  # bought and returned in test
 
 
 NOTHING = {

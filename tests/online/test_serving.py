@@ -20,7 +20,7 @@ from recsys_lib.online.serving import make_app
 from recsys_lib.online.shop import Shop
 from recsys_lib.online.stores import EventStore
 from recsys_lib.recommenders import ItemKNN, Trending
-from recsys_lib.recommenders.shared.history import build_history
+from recsys_lib.recommenders.shared.weighting import seconds, weigh
 
 
 @pytest.fixture(scope="module")
@@ -72,7 +72,7 @@ def test_lists_are_those_of_the_models(client):
     """What the arrays say is what the recommenders say that they were made of."""
     data = Interactions.from_frame(lines(), "household", "item", "value", "time")
     near = ItemKNN(neighbors=100, include_self=False, half_life=90.0).fit(data)
-    habit, similar = np.log1p(near.history_.toarray()), near.score()
+    habit, similar = near.weights_.toarray(), near.score()
     late = Trending(window=14.0, floor=1.0).fit(data).score()
     scores = habit + 0.001 * similar / similar.mean() + 0.06 * late
     scores[data.matrix.toarray() > 0] = -np.inf
@@ -251,7 +251,7 @@ def test_online_rows_are_those_of_a_fit(folder, tmp_path):
     every = Interactions.from_frame(
         frame, "household", "item", "value", "time", items=pd.Index(shop.model.items)
     )
-    batch, newest = build_history(every, "log", shop.model.half_life)
+    batch, newest = weigh(every, "count", shop.model.half_life), float(seconds(every.events["time"]).max())
     for household in every.users:
         live = shop.history(int(household), store.of(int(household)), newest)
         fitted = batch[[every.users.get_loc(household)]].toarray()[0]

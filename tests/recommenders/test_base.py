@@ -1,8 +1,8 @@
-"""What all recommenders stand on: merging, weighting, storage, and the two baselines."""
+"""What all recommenders stand on: weighting, storage, and the two baselines."""
 
 import math
 from dataclasses import dataclass
-from typing import ClassVar, NamedTuple
+from typing import ClassVar
 
 import numpy as np
 import pandas as pd
@@ -19,7 +19,6 @@ from recsys_lib.files import load_tensors, save_tensors, tensors_sha256
 from recsys_lib.recommenders import ALS, PersonalFrequency, Popularity, weigh
 from recsys_lib.recommenders.shared.base import Recommender
 from recsys_lib.recommenders.shared.checks import check_positive
-from recsys_lib.recommenders.shared.history import merge
 from recsys_lib.recommenders.shared.products import user_counts
 from recsys_lib.recommenders.shared.storage import MODEL_FILE
 from recsys_lib.recommenders.shared.weighting import decay, seconds
@@ -109,16 +108,6 @@ def test_a_half_life_needs_times():
         weigh(Interactions(train.matrix, train.users, train.items), "count", 3.0)
 
 
-def test_merge_keeps_positions_and_adds_values():
-    old, new = events(OLD), events(NEW)
-    both = merge(old.matrix, old.users, old.items, new)
-    assert list(both.users) == ["a", "b", "c"]
-    assert list(both.items) == [1, 2, 3]
-    np.testing.assert_array_equal(both.matrix.toarray(), [[3, 3, 4], [1, 0, 0], [1, 0, 0]])
-    assert both.matrix.has_sorted_indices
-    np.testing.assert_array_equal(old.matrix.toarray(), [[3, 1], [1, 0]])
-
-
 def test_user_counts():
     np.testing.assert_array_equal(user_counts(events(OLD).matrix), [2, 1])
 
@@ -142,24 +131,6 @@ def test_personal_frequency_is_the_loop(half_life, prior):
             assert scores[u, i] == pytest.approx(expected, rel=1e-5)
 
 
-@pytest.mark.parametrize("model", [Popularity(), PersonalFrequency(), PersonalFrequency(half_life=7.0)])
-def test_two_steps_learn_what_one_learns(model, tmp_path):
-    model.fit(events(OLD))
-    model.save(tmp_path)
-    stepwise = type(model).load(tmp_path).partial_fit(events(NEW))
-    scores = stepwise.score()
-    at_once = model.fit(events(OLD + NEW))
-    assert list(stepwise.users_) == list(at_once.users_)
-    assert list(stepwise.items_) == list(at_once.items_)
-    np.testing.assert_allclose(scores, at_once.score(), rtol=1e-6)
-
-
-def test_old_news_are_refused():
-    model = PersonalFrequency(half_life=7.0).fit(events(NEW))
-    with pytest.raises(ValueError, match="end before"):
-        model.partial_fit(events(OLD))
-
-
 def test_explanation_of_personal_frequency():
     model = PersonalFrequency().fit(events(OLD))
     reasons = model.explain(0, 0).set_index("reason")["contribution"]
@@ -173,11 +144,6 @@ def test_check_positive(value):
         check_positive(one=1, factors=value)
 
 
-class Pair(NamedTuple):
-    left: torch.Tensor
-    right: np.ndarray
-
-
 KINDS = {
     "sparse_": csr_array(np.array([[0, 1.5], [2, 0]], np.float32)),
     "tensor_": torch.arange(6, dtype=torch.float32).reshape(2, 3).T,
@@ -185,7 +151,6 @@ KINDS = {
     "flags_": np.array([True, False]),
     "scalar_": np.array(2.5),
     "empty_": np.empty((0, 3), np.float32),
-    "pair_": Pair(torch.ones(2), np.zeros(3)),
     "number_": 0.1,
     "nothing_": None,
     "words_": ["ä", "b"],
@@ -199,7 +164,6 @@ class AllKinds(Recommender):
     k: int = 3
 
     _stored: ClassVar[tuple[str, ...]] = tuple(KINDS)
-    _tuples: ClassVar[dict[str, type]] = {"pair_": Pair}
 
     def _fit(self, train):
         vars(self).update(KINDS)
@@ -220,10 +184,7 @@ def rewritten(path, change):
 
 def assert_same(found, value):
     assert type(found) is type(value)
-    if isinstance(value, Pair):
-        for one, other in zip(found, value, strict=True):
-            assert_same(one, other)
-    elif isinstance(value, csr_array | np.ndarray | torch.Tensor):
+    if isinstance(value, csr_array | np.ndarray | torch.Tensor):
         assert found.dtype == value.dtype
         assert found.shape == value.shape
         found, value = (part.toarray() if isinstance(part, csr_array) else part for part in (found, value))
@@ -280,7 +241,7 @@ def test_a_stamp_without_a_key_is_refused(tmp_path, missing):
         AllKinds.load(tmp_path)
 
 
-@pytest.mark.parametrize("missing", ["matrix_.indptr", "tensor_", "pair_.left"])
+@pytest.mark.parametrize("missing", ["matrix_.indptr", "tensor_"])
 def test_a_model_without_a_tensor_is_refused(tmp_path, missing):
     rewritten(stored(tmp_path), lambda tensors, _: tensors.pop(missing))
     with pytest.raises(ValueError, match="damaged"):

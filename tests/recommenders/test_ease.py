@@ -159,7 +159,7 @@ def test_half_life_weighs_recent_purchases_more():
     [
         ({"regularization": 0}, "regularization must be a number above 0, got 0"),
         ({"weighting": "tf"}, "weighting must be one of"),
-        ({"half_life": -1}, "half_life must be None or a number of days above 0"),
+        ({"half_life": -1}, "half_life must be a number above 0"),
         ({"feature_weight": np.nan}, "feature_weight must be a number above 0"),
     ],
 )

@@ -214,19 +214,6 @@ def test_saved_and_loaded(tmp_path, task):
     )
 
 
-def test_partial_fit_is_passed_on():
-    old, new = hold_out_last(habits(), 10)
-    model = Hybrid(parts=[PersonalFrequency(), Popularity()]).fit(old)
-    weights = model.weights_
-    model.partial_fit(new)
-    whole = habits()
-    by_hand = [part.fit(whole).score() for part in (PersonalFrequency(), Popularity())]
-    expected = sum(w * standardize(scores) for w, scores in zip(weights, by_hand, strict=True))
-    np.testing.assert_allclose(model.score(), expected, rtol=1e-4, atol=1e-4)
-    with pytest.raises(NotImplementedError, match="Trending has no partial_fit"):
-        Hybrid(parts=[Trending()]).fit(old).partial_fit(new)
-
-
 def test_given_parts_stay_unfitted():
     part = PersonalFrequency()
     Hybrid(parts=[part]).fit(habits())

@@ -1,14 +1,13 @@
 """Neighbourhood models against plain loops, and what is theirs alone."""
 
 import math
-from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
-from builders import DAY, START, as_interactions, faded_values, random_events
+from builders import DAY, as_interactions, faded_values, random_events
 from scipy.sparse import csr_array
 
 from recsys_lib.data import Interactions
@@ -185,75 +184,6 @@ def test_fold_in_of_faded_values_equals_the_scores(neighbors, weighting):
     folded = model.fold_in(faded_values(train, weighting, 20.0))
     np.testing.assert_allclose(folded, model.score(), rtol=1e-5, atol=1e-6)
     assert np.abs(model.fold_in(train.matrix) - folded).max() > 0.01
-
-
-def split_in_time(train, day):
-    """What happened before a day and after it; the later part has other users and items, too."""
-    events = train.events
-    early = events["time"] < START + day * DAY
-    parts = events[early & (events["user"] != 2)], events[~early]
-    return [Interactions.from_frame(part, "user", "item", "value", "time") for part in parts]
-
-
-@pytest.mark.parametrize("weighting", ["binary", "log", "count"])
-@pytest.mark.parametrize("half_life", [None, 30.0])
-def test_two_steps_give_the_history_that_one_gives(weighting, half_life):
-    """Similarities stay until the next fit; with those of the second step scores are the same, too."""
-    before, after = split_in_time(random_events(), 60)
-    model = ItemKNN(neighbors=4, weighting=weighting, half_life=half_life)
-    stepwise = replace(model).fit(before).partial_fit(after)
-    both = pd.concat(
-        [
-            part.events.assign(user=part.users[part.events["user"]], item=part.items[part.events["item"]])
-            for part in (before, after)
-        ]
-    )
-    ids = {"users": stepwise.users_, "items": stepwise.items_}
-    at_once = model.fit(Interactions.from_frame(both, "user", "item", "value", "time", **ids))
-    assert stepwise.matrix_.shape[0] > before.n_users
-    np.testing.assert_allclose(stepwise.history_.toarray(), at_once.history_.toarray(), rtol=1e-4)
-    np.testing.assert_array_equal(stepwise.matrix_.toarray(), at_once.matrix_.toarray())
-    assert stepwise.newest_ == at_once.newest_
-    stepwise.neighbors_ = at_once.neighbors_
-    np.testing.assert_allclose(stepwise.score(), at_once.score(), rtol=1e-4, atol=1e-6)
-    np.testing.assert_array_equal(stepwise.recommend(k=5).ids, at_once.recommend(k=5).ids)
-
-
-@pytest.mark.parametrize("neighbors", [None, 6])
-def test_item_knn_scores_new_users_by_old_similarities(neighbors, tmp_path):
-    before, after = split_in_time(random_events(), 60)
-    model = ItemKNN(neighbors=neighbors, weighting="count", half_life=30.0).fit(before)
-    vectors = model.vectors_.toarray()
-    similar = nearest_by_loop(vectors @ vectors.T, neighbors, include_self=True)
-    model.partial_fit(after)
-    weights = model.history_.toarray()
-    n_old = before.n_items
-    new = np.flatnonzero(weights.any(axis=1) & (np.arange(len(weights)) >= before.n_users))
-    assert len(new)  # user 2 came later
-    np.testing.assert_allclose(
-        model.score(new)[:, :n_old], weights[new, :n_old] @ similar, rtol=1e-5, atol=1e-5
-    )
-    model.save(tmp_path)
-    np.testing.assert_array_equal(ItemKNN.load(tmp_path).score(), model.score())
-
-
-def test_a_new_item_is_known_and_similar_to_nothing():
-    train = random_events()
-    late = Interactions(csr_array(np.ones((1, 1), np.float32)), pd.Index([0]), pd.Index([999]))
-    for neighbors in (None, 5):
-        model = ItemKNN(neighbors=neighbors).fit(train).partial_fit(late)
-        assert model.items_[-1] == 999
-        np.testing.assert_array_equal(model.score(np.array([1, 2]))[:, -1], 0)
-        assert 25 not in model.recommend(np.array([0]), k=26).ids  # user 0 has it
-
-
-def test_old_news_are_refused_with_a_half_life():
-    before, after = split_in_time(random_events(), 60)
-    with pytest.raises(ValueError, match="end before"):
-        ItemKNN(half_life=9.0).fit(after).partial_fit(before)
-    timeless = Interactions(after.matrix, after.users, after.items)
-    with pytest.raises(ValueError, match="times of events"):
-        ItemKNN(half_life=9.0).fit(before).partial_fit(timeless)
 
 
 @pytest.mark.parametrize("neighbors", [None, 7])

@@ -8,14 +8,13 @@ from builders import as_interactions, two_tastes
 from scipy.sparse import csr_array
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from recsys_lib.recommenders.towers import (
+from recsys_lib.recommenders.two_tower import (
     Histories,
-    Towers,
+    TwoTower,
     mask_histories,
     sampled_softmax,
     sampling_frequencies,
 )
-from recsys_lib.recommenders.two_tower import TwoTower
 
 SETTINGS = {"factors": 6, "epochs": 30}
 HOST = torch.device("cpu")
@@ -102,46 +101,22 @@ def test_frequencies_are_means_of_shares():
 def test_vectors_are_what_the_formulas_say():
     generator = np.random.default_rng(0)
     train = as_interactions(generator.integers(0, 4, (10, 8)) * (generator.random((10, 8)) < 0.6))
-    features = generator.normal(size=(8, 3))
-    model = TwoTower(weighting="count", **SETTINGS).fit(train, item_features=features)
-    towers = Towers(*(part.numpy().astype(np.float64) for part in model.towers_))
+    model = TwoTower(weighting="count", **SETTINGS).fit(train)
+    vectors, biases = np.split(model.item_factors_.numpy().astype(np.float64), [-1], axis=1)
     history = train.matrix.toarray()
     for user in np.flatnonzero(history.any(1)):
         u = np.zeros(SETTINGS["factors"])
         for item in range(8):
-            v = towers.items[item] + features[item] @ towers.features
-            u += history[user, item] / history[user].sum() ** 0.75 * v
+            u += history[user, item] / history[user].sum() ** 0.75 * vectors[item]
         for item in range(8):
-            v = towers.items[item] + features[item] @ towers.features
-            bias = towers.item_bias[item, 0] + features[item] @ towers.feature_bias[:, 0]
-            wanted = u @ v + bias
+            wanted = u @ vectors[item] + biases[item, 0]
             np.testing.assert_allclose(model.score(np.array([user]))[0, item], wanted, rtol=1e-3, atol=1e-4)
-    assert min(np.abs(part).max() for part in towers) > 0.01
-
-
-def test_sparse_and_dense_features_give_the_same():
-    features = np.random.default_rng(0).random((12, 4)) * (np.random.default_rng(1).random((12, 4)) < 0.5)
-    one, other = (
-        TwoTower(**SETTINGS).fit(two_tastes(), item_features=form) for form in (features, csr_array(features))
-    )
-    np.testing.assert_allclose(one.score(), other.score(), rtol=1e-2, atol=1e-3)
+    assert min(np.abs(part).max() for part in (vectors, biases)) > 0.01
 
 
 def test_the_withheld_item_comes_first():
     best = TwoTower(**SETTINGS).fit(two_tastes()).recommend(k=2)
     np.testing.assert_array_equal(best.ids[:, 0], np.arange(12))
-
-
-def test_an_item_without_history_is_placed_by_its_features():
-    dense = np.zeros((12, 14), np.float32)
-    dense[:, :12] = two_tastes().matrix.toarray()
-    features = np.eye(2)[np.arange(14) % 2]
-    model = TwoTower(**SETTINGS).fit(as_interactions(dense), item_features=features)
-    scores = model.score()
-    assert (scores[::2, 12] > scores[::2, 13] + 0.5).all()
-    assert (scores[1::2, 13] > scores[1::2, 12] + 0.5).all()
-    blind = TwoTower(**SETTINGS).fit(as_interactions(dense)).score()
-    np.testing.assert_allclose(blind[:, 12], blind[:, 13], atol=1e-6)  # nothing to tell them apart by
 
 
 def test_a_new_user_needs_only_a_history():
@@ -181,36 +156,20 @@ def test_stored_and_loaded(fitted, tmp_path):
     pd.testing.assert_frame_equal(loaded.explain(4, 3), fitted.explain(4, 3))
 
 
-@pytest.mark.parametrize("sparse", [False, True])
-def test_a_step_stays_on_its_device(sparse):
+def test_a_step_stays_on_its_device():
     model = TwoTower(factors=4)
     with FakeTensorMode():
 
         def on_meta(*shape, dtype=torch.float32):
             return torch.empty(shape, dtype=dtype, device="meta")
 
-        towers = Towers(*(on_meta(*s).requires_grad_() for s in ((9, 4), (9, 1), (5, 4), (5, 1))))
+        parts = [on_meta(*shape).requires_grad_() for shape in ((9, 4), (9, 1))]
         places = [on_meta(n, dtype=torch.int64) for n in (20, 3, 6)]
         shown = Histories(places[0], places[1], on_meta(20))
-        columns, starts = on_meta(11, dtype=torch.int64), on_meta(9, dtype=torch.int64)
-        features = (columns, starts, on_meta(11)) if sparse else on_meta(9, 5)
-        loss = model._loss(towers, features, shown, places[2], on_meta(9))
+        loss = model._loss(*parts, shown, places[2], on_meta(9))
         loss.backward()
         assert loss.device.type == "meta"
-        assert {part.grad.device.type for part in towers} == {"meta"}
-
-
-@pytest.mark.parametrize(
-    ("features", "message"),
-    [
-        (np.zeros((11, 2)), "one row for each of 12 items, got shape"),
-        (np.zeros(12), "one row for each of 12 items, got shape"),
-        (np.full((12, 1), np.nan), "item_features must be finite"),
-    ],
-)
-def test_features_that_do_not_fit(features, message):
-    with pytest.raises(ValueError, match=message):
-        TwoTower(**SETTINGS).fit(two_tastes(), item_features=features)
+        assert {part.grad.device.type for part in parts} == {"meta"}
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,5 @@
 """Answers of models: lists of similar items, tables of reasons, and a bar while they are fitted."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping
 from typing import Any
 

@@ -1,7 +1,5 @@
 """NumPy on the host, torch elsewhere: decided here, once for all models."""
 
-from __future__ import annotations
-
 import numpy as np
 import torch
 

@@ -1,17 +1,15 @@
 """What all recommenders share: the contract, its checks, ranking through the scoring core, storage.
 
-One level of inheritance and no more. A model is a dataclass of its hyper-parameters; fitted attributes end in
-an underscore. To write one, say
+One level of inheritance and no more. A model is a dataclass of its hyper-parameters, whose annotations say
+what they may be; fitted attributes end in an underscore. To write one, say
 
 - how to fit: `_fit`; and what of it is stored: `_stored`;
 - how to score known users: `_factors` where scores are products of factors, else `_score`;
-- where the model can: `_similar`, `_explain`, `_fold_in`, `_partial_fit`, two to six lines each; where it
-  cannot, why not: one sentence in `_cannot`.
+- where the model can: `_similar`, `_explain`, `_fold_in`, two to six lines each; where it cannot, why not:
+  one sentence in `_cannot`.
 
 The public methods check what they are given and build the answers.
 """
-
-from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -35,8 +33,8 @@ from recsys_lib.recommenders.shared.checks import (
     check_item_features,
     check_k,
     check_positions,
+    check_settings,
 )
-from recsys_lib.recommenders.shared.history import merge
 from recsys_lib.recommenders.shared.products import user_counts
 from recsys_lib.scoring import TopK, top_k, top_k_blocks
 from recsys_lib.scoring.checks import resolve_device
@@ -45,7 +43,6 @@ _CANNOT = {
     "similar": "it does not compare items",
     "explain": "its scores do not come apart into reasons",
     "fold_in": "a user has to be in train",
-    "partial_fit": "fit on old and new interactions together instead",
 }
 
 
@@ -53,8 +50,8 @@ _CANNOT = {
 class Recommender:
     """Fit on interactions, recommend by position: user 3 is row 3 of the matrix of the fit.
 
-    `similar`, `explain`, `fold_in` and `partial_fit` raise a NotImplementedError where a model cannot; the
-    message says why. Before `fit`, everything raises `sklearn.exceptions.NotFittedError`, a ValueError.
+    `similar`, `explain` and `fold_in` raise a NotImplementedError where a model cannot; the message says why.
+    Before `fit`, everything raises `sklearn.exceptions.NotFittedError`, a ValueError.
 
     Parameters
     ----------
@@ -78,11 +75,12 @@ class Recommender:
     _stored: ClassVar[tuple[str, ...]] = ()
     # Why a capability is missing, one sentence each, where _CANNOT says too little.
     _cannot: ClassVar[Mapping[str, str]] = {}
-    # Classes of those stored attributes that are named tuples of tensors.
-    _tuples: ClassVar[Mapping[str, type]] = {}
     # Whether `fit` learns from features of items.
     _takes_features: ClassVar[bool] = False
-    parts_: ClassVar[Sequence[Recommender]] = ()
+    parts_: ClassVar[Sequence["Recommender"]] = ()
+
+    def __post_init__(self) -> None:
+        check_settings(self)
 
     def fit(
         self, train: Interactions, *, item_features: csr_array | np.ndarray | None = None, **given: Any
@@ -107,23 +105,8 @@ class Recommender:
                 raise ValueError(f"{type(self).__name__} learns nothing from item_features: leave them out")
             given["item_features"] = check_item_features(item_features, train.n_items)
         with self._unchanged_on_error():
-            self._set_train(train)
+            self.matrix_, self.users_, self.items_ = train.matrix, train.users, train.items
             self._fit(train, **given)
-        return self
-
-    def partial_fit(self, new: Interactions) -> Self:
-        """Take in new interactions; users and items not seen before are appended.
-
-        What else changes is said by the class. All or nothing, as in `fit`. With a half-life, `new` needs
-        times, and may not end before the newest that is known. A return takes back only what is in `new`;
-        where it has to reach further back, fit on all of it.
-        """
-        self._check_can("partial_fit")
-        check_interactions(new, "new")
-        with self._unchanged_on_error():
-            merged = merge(self.matrix_, self.users_, self.items_, new)
-            self._partial_fit(new, merged)
-            self._set_train(merged)
         return self
 
     def score(self, users: np.ndarray | None = None) -> Array:
@@ -284,10 +267,6 @@ class Recommender:
         """Columns of the table of reasons, `contribution` the last; `users` holds one position."""
         raise NotImplementedError
 
-    def _partial_fit(self, new: Interactions, merged: Interactions) -> None:
-        """Take in `new`; `merged` holds old and new together, and is what `matrix_` is going to be."""
-        raise NotImplementedError
-
     def _popularity(self) -> np.ndarray:
         return user_counts(self.matrix_).astype(np.float32)
 
@@ -303,9 +282,6 @@ class Recommender:
             vars(self).clear()
             vars(self).update(before)
             raise
-
-    def _set_train(self, train: Interactions) -> None:
-        self.matrix_, self.users_, self.items_ = train.matrix, train.users, train.items
 
     def _complete(self, scores: Array, known: np.ndarray) -> Array:
         """Scores of all rows: those given where something is known, popularity elsewhere."""

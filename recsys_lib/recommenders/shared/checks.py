@@ -1,8 +1,13 @@
-"""Checks at the doors of all models; each raises a ValueError that says what is wrong and where."""
+"""Checks at the doors of all models; each raises a ValueError that says what is wrong and where.
 
-from __future__ import annotations
+A field of a model says in its annotation what it may be: `factors: Count`, `half_life: Positive | None`.
+"""
 
+from collections.abc import Callable
+from dataclasses import fields
 from numbers import Integral, Real
+from types import NoneType
+from typing import Annotated, Any, get_args, get_type_hints
 
 import numpy as np
 import psutil
@@ -71,6 +76,41 @@ def check_seed(seed: int) -> None:
     """Refuse a seed that is not a whole number of at least 0."""
     if isinstance(seed, bool) or not isinstance(seed, Integral) or seed < 0:
         raise ValueError(f"seed must be a whole number of at least 0, got {seed!r}")
+
+
+def check_flag(**values: bool) -> None:
+    """Refuse the first hyper-parameter that is no truth value."""
+    for name, value in values.items():
+        if not isinstance(value, bool):
+            raise ValueError(f"{name} must be True or False, got {value!r}")
+
+
+def one_of(*choices: str) -> Callable[..., None]:
+    """Make a check that refuses the first hyper-parameter that is none of some words."""
+
+    def check(**values: str) -> None:
+        for name, value in values.items():
+            if value not in choices:
+                raise ValueError(f"{name} must be one of {choices}, got {value!r}")
+
+    return check
+
+
+Count, Seed = Annotated[int, check_count], Annotated[int, check_seed]
+Positive, NotNegative = Annotated[float, check_positive], Annotated[float, check_not_negative]
+Share, Flag = Annotated[float, check_share], Annotated[bool, check_flag]
+
+
+def check_settings(model: Any) -> None:
+    """Check every field of a dataclass by the functions in its annotation; None passes where it may stand."""
+    kinds = get_type_hints(type(model), include_extras=True)
+    for field in fields(model):
+        kind, value = kinds[field.name], getattr(model, field.name)
+        if value is None and NoneType in get_args(kind):
+            continue
+        for part in (kind, *get_args(kind)):
+            for check in getattr(part, "__metadata__", ()):
+                check(**{field.name: value})
 
 
 def check_positions(name: str, positions: object, total: int, *, unknown: bool = False) -> np.ndarray:

@@ -1,7 +1,5 @@
 """Holding out a part of train, where models choose their own weights: never out of test."""
 
-from __future__ import annotations
-
 import numpy as np
 import pandas as pd
 from scipy.sparse import coo_array

@@ -1,7 +1,5 @@
 """Products of sparse and dense matrices, shared out among the cores, and inverses of Gram matrices."""
 
-from __future__ import annotations
-
 import warnings
 from collections.abc import Iterator
 from contextlib import nullcontext

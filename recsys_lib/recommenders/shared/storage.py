@@ -1,7 +1,5 @@
 """Fitted models on disk: one safetensors file with everything else as JSON in its stamp; never pickle."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import fields, replace
@@ -15,7 +13,7 @@ from scipy.sparse import csr_array
 
 from recsys_lib.files import load_tensors, save_tensors
 
-FORMAT, VERSION = "recsys_lib.recommenders", 2  # raise it where older files would be read wrongly
+FORMAT, VERSION = "recsys_lib.recommenders", 3  # raise it where older files would be read wrongly
 MODEL_FILE = "model.safetensors"
 CSR_PARTS = ("data", "indices", "indptr")
 
@@ -36,8 +34,8 @@ def _plain(value: Any) -> Any:
 def save_model(model: Any, folder: str | Path) -> None:
     """Write a fitted model so that at any moment the folder holds the old one or the new one, whole.
 
-    What its class names in `_stored` may be NumPy arrays, tensors, csr_arrays, named tuples of these, or
-    numbers, strings, None and lists of these. Ids are integers or strings.
+    What its class names in `_stored` may be NumPy arrays, tensors, csr_arrays, or numbers, strings, None and
+    lists of these. Ids are integers or strings.
     """
     tensors: dict[str, Any] = {}
     state = {"matrix_": model.matrix_} | _state(model)
@@ -129,16 +127,9 @@ def _restored(
         model.parts_ = parts
     model.users_, model.items_ = ids
     for name in ("matrix_", *kind._stored):
-        value = _moved(state[name], model._device())
-        setattr(model, name, kind._tuples[name](**value) if name in kind._tuples else value)
+        value = state[name]
+        setattr(model, name, value.to(model._device()) if isinstance(value, torch.Tensor) else value)
     return model
-
-
-def _moved(value: Any, device: torch.device) -> Any:
-    """Move tensors, and those of a table of tensors, to a device; everything else stays."""
-    if isinstance(value, dict):
-        return {name: _moved(part, device) for name, part in value.items()}
-    return value.to(device) if isinstance(value, torch.Tensor) else value
 
 
 def _take_apart(name: str, value: Any, tensors: dict[str, Any]) -> dict[str, Any]:
@@ -149,11 +140,6 @@ def _take_apart(name: str, value: Any, tensors: dict[str, Any]) -> dict[str, Any
     if isinstance(value, torch.Tensor | np.ndarray):
         tensors[name] = value
         return {"kind": "torch" if isinstance(value, torch.Tensor) else "numpy"}
-    if hasattr(value, "_asdict"):  # a named tuple
-        forms = {part: _take_apart(f"{name}.{part}", v, tensors) for part, v in value._asdict().items()}
-        return {"kind": "fields", "fields": forms}
-    if isinstance(value, tuple):
-        return {"kind": "tuple", "value": value}
     if value is None or isinstance(value, str | int | float | list):
         return {"kind": "json", "value": value}
     raise TypeError(f"cannot store a {type(value).__name__}")
@@ -162,10 +148,8 @@ def _take_apart(name: str, value: Any, tensors: dict[str, Any]) -> dict[str, Any
 def _put_together(name: str, form: Mapping[str, Any], tensors: Mapping[str, np.ndarray]) -> Any:
     if form["kind"] == "csr":
         return csr_array(tuple(tensors[f"{name}.{part}"] for part in CSR_PARTS), shape=tuple(form["shape"]))
-    if form["kind"] == "fields":
-        return {part: _put_together(f"{name}.{part}", v, tensors) for part, v in form["fields"].items()}
-    if form["kind"] in ("json", "tuple"):
-        return tuple(form["value"]) if form["kind"] == "tuple" else form["value"]
+    if form["kind"] == "json":
+        return form["value"]
     return torch.from_numpy(tensors[name].copy()) if form["kind"] == "torch" else tensors[name]
 
 

@@ -1,25 +1,17 @@
 """How much an interaction counts: once, per purchase, by its logarithm, less the older it is."""
 
-from __future__ import annotations
-
-from numbers import Real
+from typing import Annotated
 
 import numpy as np
 import pandas as pd
 from scipy.sparse import coo_array, csr_array
 
 from recsys_lib.data import Interactions
+from recsys_lib.recommenders.shared.checks import check_positive, one_of
 
 SECONDS_PER_DAY = 86_400
-WEIGHTINGS = ("count", "log", "binary")
-
-
-def check_weighting(weighting: str, half_life: float | None) -> None:
-    """Raise a ValueError if there is no such weighting or the half-life is not a number above 0."""
-    if weighting not in WEIGHTINGS:
-        raise ValueError(f"weighting must be one of {WEIGHTINGS}, got {weighting!r}")
-    if half_life is not None and not (isinstance(half_life, Real) and 0 < half_life < np.inf):
-        raise ValueError(f"half_life must be None or a number of days above 0, got {half_life!r}")
+check_weighting = one_of("count", "log", "binary")
+Weighting = Annotated[str, check_weighting]
 
 
 def weigh(train: Interactions, weighting: str = "count", half_life: float | None = None) -> csr_array:
@@ -40,7 +32,9 @@ def weigh(train: Interactions, weighting: str = "count", half_life: float | None
     csr_array of float32, shape (n_users, n_items)
         With the same stored pairs as `train.matrix`; a new matrix.
     """
-    check_weighting(weighting, half_life)
+    check_weighting(weighting=weighting)
+    if half_life is not None:
+        check_positive(half_life=half_life)
     weights = train.matrix.copy() if half_life is None else _decayed(train, weighting, half_life)
     if weighting == "log":
         weights.data = np.log1p(weights.data)

@@ -61,7 +61,7 @@ class TIFUKNN(Recommender):
         self.vectors_ = (
             coo_array((weights, (users, items)), shape=train.matrix.shape).tocsr().astype(np.float32)
         )
-        near = self._nearest()
+        near = self._nearest() if self.own < 1 else np.arange(train.n_users)[:, None]  # nobody is mixed in
         rows = np.repeat(np.arange(train.n_users), near.shape[1] + 1)
         columns = np.c_[np.arange(train.n_users), near].ravel()
         shares = np.full((train.n_users, near.shape[1] + 1), (1 - self.own) / near.shape[1])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from scipy.sparse import csr_array
@@ -116,6 +116,24 @@ class Hybrid(Recommender):
         else:
             self._learn(fit_parts(self.parts, split.train, self.device, item_features), split)
         self.parts_ = fit_parts(self.parts, train, self.device, item_features)
+
+    def choose_again(self, validation: Interactions) -> Self:
+        """Choose the weights once more, by something else held out; the parts stay as they are.
+
+        Parameters
+        ----------
+        validation : Interactions
+            Of the users and items of train, none of it in train.
+
+        Returns
+        -------
+        Hybrid
+            Another one, which shares the parts.
+        """
+        self._check_fitted()
+        again = copy.copy(self)
+        again._learn(self.parts_, Split(Interactions(self.matrix_, self.users_, self.items_), validation))
+        return again
 
     def _partial_fit(self, new: Interactions, merged: Interactions) -> None:
         # Copies: if a later part refuses, the earlier ones are still as they were.

@@ -78,7 +78,9 @@ class PersonalFrequency(Recommender):
         return self._fold_in(self.history_[users])
 
     def _fold_in(self, histories: csr_array) -> np.ndarray:
-        return histories.toarray() + self._prior()
+        scores = histories.toarray()
+        scores += self._prior()
+        return scores
 
     def _explain(self, users: np.ndarray, item: int) -> dict[str, Any]:
         own = self.history_[users].toarray()[0, item]

@@ -1,5 +1,6 @@
 """What contenders recommend and what it cost: fitted once, stored, judged the same way everywhere."""
 
+import functools
 import os
 import re
 import time
@@ -9,6 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from recsys_lib.data import Interactions
 from recsys_lib.files import load_tensors, project_root, save_tensors
 from recsys_lib.judging.benchmark import PUBLISHED, Benchmark
 from recsys_lib.judging.contenders import Contender
@@ -198,4 +200,12 @@ def _path(contender: Contender, benchmark: Benchmark, key: str, folder: str | Pa
 def _key(contender: Contender, benchmark: Benchmark) -> str:
     """Checksum of everything the lists depend on."""
     seen = [benchmark.tasks[task].exclude_seen for task in contender.tasks]
-    return fingerprint(VERSION, LENGTH, list(contender), seen, benchmark.split.train, code_version())
+    return fingerprint(
+        VERSION, LENGTH, list(contender), seen, _of_train(benchmark.split.train), code_version()
+    )
+
+
+@functools.lru_cache(maxsize=4)
+def _of_train(train: Interactions) -> str:
+    """Checksum of interactions, taken once while they are at hand: every contender asks for it."""
+    return fingerprint(train)

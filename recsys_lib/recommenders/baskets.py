@@ -90,7 +90,8 @@ class UPCF(Recommender):
 
     With p_u the share of the newest `recent` baskets of u that hold each item (UP-CF@r; r = `recent`), and
     ``similarity(u, v) = p_u · p_v / (|p_u|^(2 alpha) |p_v|^(2 − 2 alpha))``, the scores of u are
-    ``Σ_v similarity(u, v)^locality · p_v``, u included: a high `locality` listens to the nearest alone.
+    ``Σ_v similarity(u, v)^locality · p_v``, u included: a high `locality` leaves little weight to users
+    less alike.
 
     Parameters
     ----------

@@ -1,5 +1,6 @@
 """What contenders recommend and what it cost: fitted once, stored, judged the same way everywhere."""
 
+import functools
 import os
 import re
 import time
@@ -9,6 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from recsys_lib.data import Interactions
 from recsys_lib.files import load_tensors, project_root, save_tensors
 from recsys_lib.judging.benchmark import PUBLISHED, Benchmark
 from recsys_lib.judging.contenders import Contender
@@ -18,9 +20,11 @@ from recsys_lib.judging.results import result_row
 from recsys_lib.metrics import bootstrap_interval, catalogue_metrics, ranking_metrics
 from recsys_lib.recommenders import Recommender
 from recsys_lib.recommenders.shared.arrays import to_numpy
+from recsys_lib.scoring import top_k_blocks
 from recsys_lib.scoring.checks import check_count
 
 LENGTH = 100  # items kept of every list
+_USERS = 1024  # whose scores exist at the same time
 VERSION = 2  # raise it when stored lists of before would be read wrongly
 METRICS = ("ndcg", "map", "precision", "recall", "mrr")
 
@@ -29,7 +33,8 @@ class Ranked(NamedTuple):
     """The lists of one contender, and what they cost.
 
     `ids` holds by task an int32 array of shape (n_users, at most 100), best first, empty slots −1;
-    `recommend_seconds` by task the time for a hundred items for every user; `memory_mib` says how much the
+    `recommend_seconds` by task the time for a hundred items for every user (scores that serve two tasks are
+    computed once, and their time counts in both); `memory_mib` says how much the
     process grew at most while fitting and recommending, the interactions not counted.
     """
 
@@ -55,17 +60,11 @@ def fit_and_rank(contender: Contender, benchmark: Benchmark) -> tuple[Recommende
         Fitted.
     ranked : Ranked
     """
-    length = min(LENGTH, benchmark.split.train.n_items)
-    ids, seconds = {}, {}
     with peak_growth() as grown:
         start = time.perf_counter()
         model = contender.model.fit(benchmark.split.train, **contender.extra)
         fit_seconds = time.perf_counter() - start
-        for task in contender.tasks:
-            start = time.perf_counter()
-            best = model.recommend(k=length, exclude_seen=benchmark.tasks[task].exclude_seen)
-            ids[task] = to_numpy(best.ids).astype(np.int32)
-            seconds[task] = time.perf_counter() - start
+        ids, seconds = _lists(model, {task: benchmark.tasks[task].exclude_seen for task in contender.tasks})
     ranked = Ranked(ids, fit_seconds, seconds, grown())
     key = _key(contender, benchmark)
     stamp = {"key": key, **{name: value for name, value in ranked._asdict().items() if name != "ids"}}
@@ -152,6 +151,30 @@ def published_rows(benchmark: Benchmark) -> list[dict[str, Any]]:
     ]
 
 
+def _lists(model: Recommender, tasks: dict[str, bool]) -> tuple[dict[str, np.ndarray], dict[str, float]]:
+    """List items for every user, by task, with the seconds; `tasks` says whether seen items are left out."""
+    ids, seconds = {task: [] for task in tasks}, dict.fromkeys(tasks, 0.0)
+    n_users, n_items = model.matrix_.shape
+    length = min(LENGTH, n_items)
+    if len(tasks) == 1 or model._factors(np.arange(min(1, n_users))) is not None:
+        for task, exclude in tasks.items():
+            start = time.perf_counter()
+            ids[task].append(to_numpy(model.recommend(k=length, exclude_seen=exclude).ids).astype(np.int32))
+            seconds[task] = time.perf_counter() - start
+    else:
+        for users in np.array_split(np.arange(n_users), max(1, -(-n_users // _USERS))):
+            start = time.perf_counter()
+            scores = model.score(users)
+            scoring = time.perf_counter() - start
+            for task, exclude in tasks.items():
+                start = time.perf_counter()
+                seen = model.matrix_[users] if exclude else None
+                best = top_k_blocks(scores.__getitem__, *scores.shape, length, exclude=seen)
+                ids[task].append(to_numpy(best.ids).astype(np.int32))
+                seconds[task] += scoring + time.perf_counter() - start
+    return {task: np.concatenate(parts) for task, parts in ids.items()}, seconds
+
+
 def _read(path: Path, key: str, contender: Contender) -> Ranked:
     ids, costs = load_tensors(path)
     if costs.pop("key", None) != key:
@@ -170,4 +193,12 @@ def _path(contender: Contender, benchmark: Benchmark, key: str) -> Path:
 def _key(contender: Contender, benchmark: Benchmark) -> str:
     """Checksum of everything the lists depend on."""
     seen = [benchmark.tasks[task].exclude_seen for task in contender.tasks]
-    return fingerprint(VERSION, LENGTH, list(contender), seen, benchmark.split.train, code_version())
+    return fingerprint(
+        VERSION, LENGTH, list(contender), seen, _of_train(benchmark.split.train), code_version()
+    )
+
+
+@functools.lru_cache(maxsize=4)
+def _of_train(train: Interactions) -> str:
+    """Checksum of interactions, taken once while they are at hand: every contender asks for it."""
+    return fingerprint(train)

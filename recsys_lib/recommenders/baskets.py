@@ -55,7 +55,7 @@ class TIFUKNN(Recommender):
         self.vectors_ = (
             coo_array((weights, (users, items)), shape=train.matrix.shape).tocsr().astype(np.float32)
         )
-        near = self._nearest()
+        near = self._nearest() if self.own < 1 else np.arange(train.n_users)[:, None]  # nobody is mixed in
         rows = np.repeat(np.arange(train.n_users), near.shape[1] + 1)
         columns = np.c_[np.arange(train.n_users), near].ravel()
         shares = np.full((train.n_users, near.shape[1] + 1), (1 - self.own) / near.shape[1])
@@ -84,7 +84,8 @@ class UPCF(Recommender):
 
     With p_u the share of the newest `recent` baskets of u that hold each item (UP-CF@r; r = `recent`), and
     ``similarity(u, v) = p_u · p_v / (|p_u|^(2 alpha) |p_v|^(2 − 2 alpha))``, the scores of u are
-    ``Σ_v similarity(u, v)^locality · p_v``, u included: a high `locality` listens to the nearest alone.
+    ``Σ_v similarity(u, v)^locality · p_v``, u included: a high `locality` leaves little weight to users
+    less alike.
 
     Parameters
     ----------

@@ -1,8 +1,9 @@
 """A weighted sum of other recommenders, the weights learnt on a held-out part of train."""
 
+import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, Self
 
 import numpy as np
 from scipy.sparse import csr_array
@@ -109,6 +110,24 @@ class Hybrid(Recommender):
         else:
             self._learn(fit_parts(self.parts, split.train, self.device, item_features), split)
         self.parts_ = fit_parts(self.parts, train, self.device, item_features)
+
+    def choose_again(self, validation: Interactions) -> Self:
+        """Choose the weights once more, by something else held out; the parts stay as they are.
+
+        Parameters
+        ----------
+        validation : Interactions
+            Of the users and items of train, none of it in train.
+
+        Returns
+        -------
+        Hybrid
+            Another one, which shares the parts.
+        """
+        self._check_fitted()
+        again = copy.copy(self)
+        again._learn(self.parts_, Split(Interactions(self.matrix_, self.users_, self.items_), validation))
+        return again
 
     def _score(self, users: np.ndarray) -> Array:
         return self._blend([part.score(users) for part in self.parts_])

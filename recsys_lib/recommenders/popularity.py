@@ -59,7 +59,9 @@ class PersonalFrequency(Recommender):
         return self._fold_in(self.weights_[users])
 
     def _fold_in(self, histories: csr_array) -> np.ndarray:
-        return histories.toarray() + self._prior()
+        scores = histories.toarray()
+        scores += self._prior()
+        return scores
 
     def _explain(self, users: np.ndarray, item: int) -> dict[str, Any]:
         own = self.weights_[users].toarray()[0, item]

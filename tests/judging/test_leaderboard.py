@@ -17,7 +17,7 @@ from recsys_lib.judging.fingerprint import fingerprint
 from recsys_lib.judging.leaderboard import fit_and_rank, judge, published_rows, ranked_lists
 from recsys_lib.judging.memory import highest, peak_growth
 from recsys_lib.metrics import catalogue_metrics, ranking_metrics
-from recsys_lib.recommenders import ALS, BoostedRanker, ItemKNN, Popularity
+from recsys_lib.recommenders import ALS, BoostedRanker, ItemKNN, PersonalFrequency, Popularity
 from recsys_lib.recommenders.popularity import Random
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*their values were summed")
@@ -111,6 +111,15 @@ def test_lists_are_those_of_the_model(counted, tmp_path):
         expected = model.recommend(k=10, exclude_seen=benchmark.tasks[task].exclude_seen).ids
         np.testing.assert_array_equal(ids[:, :10], expected)
     assert min(lists.fit_seconds, *lists.recommend_seconds.values(), lists.memory_mib) >= 0
+
+
+@pytest.mark.parametrize("model", [ItemKNN(), PersonalFrequency(), ALS(factors=4)])
+def test_scores_shared_by_two_tasks_make_the_lists_of_each(benchmark, monkeypatch, model):
+    monkeypatch.setattr(leaderboard, "_USERS", 7)
+    model, lists = fit_and_rank(Contender("Shared", model, tuple(benchmark.tasks)), benchmark)
+    for task, ids in lists.ids.items():
+        expected = model.recommend(k=ids.shape[1], exclude_seen=benchmark.tasks[task].exclude_seen).ids
+        np.testing.assert_array_equal(ids, np.asarray(expected))
 
 
 def test_stored_lists_are_used(counted, tmp_path):

@@ -45,6 +45,14 @@ def test_tifu_by_loops():
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-6)
 
 
+def test_tifu_of_oneself_alone():
+    train, baskets = train_and_baskets()
+    users = np.flatnonzero([len(of) > 0 for of in baskets])
+    expected = [tifu_vector(baskets[user], train.n_items) for user in users]
+    found = TIFUKNN(**SETTINGS | {"own": 1.0}).fit(train).score(users)
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-6)
+
+
 def test_up_cf_by_loops():
     train, baskets = train_and_baskets()
     own = np.zeros((train.n_users, train.n_items))

@@ -179,6 +179,18 @@ def test_validation_decides_instead_of_train():
     assert Hybrid(parts=[PersonalFrequency(), Noise()]).fit(train, validation=nonsense).weights_[1] > 0.5
 
 
+def test_weights_chosen_again_are_those_of_a_fit_with_that_validation():
+    train, later = hold_out_last(habits(), 30)
+    nonsense = Interactions(csr_array(Noise().fit(train).noise_ > 0.97, dtype=np.float32), *ids(train))
+    model = Hybrid(parts=[PersonalFrequency(), Noise()]).fit(train, validation=later)
+    before, again = model.weights_.copy(), model.choose_again(nonsense)
+    fresh = Hybrid(parts=[PersonalFrequency(), Noise()]).fit(train, validation=nonsense)
+    np.testing.assert_array_equal(again.weights_, fresh.weights_)
+    np.testing.assert_array_equal(again.held_out_ndcg_, fresh.held_out_ndcg_)
+    np.testing.assert_array_equal(model.weights_, before)
+    assert again.parts_ is model.parts_
+
+
 def ids(train):
     return train.users, train.items
 

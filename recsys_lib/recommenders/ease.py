@@ -121,13 +121,11 @@ class EASE(Recommender):
             inverse, kept = self.inverse_.cpu().numpy(), np.delete(np.arange(len(self.users_)), users)
             rows, rest = inverse[users], np.delete(np.arange(len(inverse)), users)
             own, across = np.linalg.inv(rows[:, users].astype(np.float64)), rows[:, rest]
-            spread = (own @ across).astype(np.float32)
             seen = self.inputs_ @ np.ascontiguousarray(rows.T)  # (A X)_S, shape (n_items, n)
             less = np.einsum("is,st,it->i", seen, own, seen, optimize=True) / self.regularization
-            smaller = np.delete(np.delete(inverse, users, axis=0), users, axis=1)
-            for start in range(0, len(rest), 256):  # as much as stays in the cache
-                smaller[start : start + 256] -= across[:, start : start + 256].T @ spread
-            self.inverse_ = torch.as_tensor(smaller).to(self._device())
+            smaller = torch.from_numpy(np.delete(np.delete(inverse, users, axis=0), users, axis=1))
+            smaller.addmm_(torch.from_numpy(across).T, torch.from_numpy(own @ across).float(), alpha=-1)
+            self.inverse_ = smaller.to(self._device())
             self.complement_ = self.complement_ + torch.as_tensor(less).float().to(self._device())
             self.inputs_, self.history_ = self.inputs_[:, rest], self.history_[kept]
             self.matrix_, self.users_ = self.matrix_[kept], self.users_[kept]

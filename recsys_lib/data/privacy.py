@@ -44,8 +44,7 @@ def private_counts(
 ) -> np.ndarray:
     """Count the households of each item with ε-differential privacy, shape (n_items,).
 
-    Of each household `limit` items, drawn at random, are counted, so that it can change the counts by at
-    most `limit` in sum; Laplace noise of that scale over ε hides it.
+    Of each household `limit` items, drawn at random, are counted; Laplace noise of scale limit / ε hides it.
     """
     check_privacy(epsilon)
     if limit < 1:

@@ -51,8 +51,7 @@ def exposure(ids: Any, members: np.ndarray) -> np.ndarray:
     """Return the share of each list's exposure that goes to a group of items, shape (n_lists,).
 
     The place at rank r is seen with weight ``1 / log2(r + 1)`` (Singh & Joachims 2018, "Fairness of Exposure
-    in Rankings", KDD). `members`, bool, shape (n_items,), says which items are in the group; an empty place
-    (−1) goes to nobody.
+    in Rankings", KDD). `members`, bool, shape (n_items,): the group; an empty place (−1) goes to nobody.
     """
     lists, members = check_ids(ids), np.asarray(members, bool)
     check_range(lists, len(members))

@@ -1,7 +1,7 @@
 """EASE: every item predicted from all other items by one ridge regression, in closed form."""
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
@@ -11,7 +11,7 @@ from recsys_lib.data import Interactions
 from recsys_lib.recommenders.shared import history
 from recsys_lib.recommenders.shared.arrays import Array, as_native
 from recsys_lib.recommenders.shared.base import Recommender
-from recsys_lib.recommenders.shared.checks import Positive
+from recsys_lib.recommenders.shared.checks import Positive, check_positions
 from recsys_lib.recommenders.shared.products import (
     dense_product,
     gram,
@@ -97,6 +97,33 @@ class EASE(Recommender):
         self.inverse_, self.complement_ = (
             torch.as_tensor(values).float().to(self._device()) for values in (inverse, 1 - leverages)
         )
+
+    def forget(self, users: np.ndarray) -> Self:
+        """Take users out as if the fit had never seen them; the rows after them move up.
+
+        No fit, but a change of low rank: with S the users and R the rest, ``A ← A_RR − A_RS A_SS⁻¹ A_SR``,
+        and h loses ``(A X)_Sᵀ A_SS⁻¹ (A X)_S / λ``. It is exact but for the rounding of what is stored,
+        float32. With a half-life, what is left stays as faded as it was. `users`: positions, shape (n,).
+        """
+        self._check_fitted()
+        users = check_positions("users", users, len(self.users_))
+        if not self.inverse_.numel():
+            raise NotImplementedError("EASE forgets where it was fitted the users' way: here, fit again")
+        if len(np.unique(users)) < len(users) or len(users) == len(self.users_):
+            raise ValueError(f"users must differ from each other and leave somebody, got {users}")
+        with self._unchanged_on_error():
+            inverse, kept = self.inverse_.cpu().numpy(), np.delete(np.arange(len(self.users_)), users)
+            rows, rest = inverse[users], np.delete(np.arange(len(inverse)), users)
+            own, across = np.linalg.inv(rows[:, users].astype(np.float64)), rows[:, rest]
+            seen = self.inputs_ @ np.ascontiguousarray(rows.T)  # (A X)_S, shape (n_items, n)
+            less = np.einsum("is,st,it->i", seen, own, seen, optimize=True) / self.regularization
+            smaller = torch.from_numpy(np.delete(np.delete(inverse, users, axis=0), users, axis=1))
+            smaller.addmm_(torch.from_numpy(across).T, torch.from_numpy(own @ across).float(), alpha=-1)
+            self.inverse_ = smaller.to(self._device())
+            self.complement_ = self.complement_ + torch.as_tensor(less).float().to(self._device())
+            self.inputs_, self.history_ = self.inputs_[:, rest], self.history_[kept]
+            self.matrix_, self.users_ = self.matrix_[kept], self.users_[kept]
+        return self
 
     def _score(self, users: np.ndarray) -> Array:
         if self.weights_.numel():

@@ -219,7 +219,7 @@ def test_saving_again_leaves_one_model(tmp_path):
     assert AllKinds.load(tmp_path).users_.tolist() == [0, 1, 2]
 
 
-@pytest.mark.parametrize("moment", ["save_file", "_copy_permissions"])  # before and after writing
+@pytest.mark.parametrize("moment", ["save_file", "replace"])  # before and after writing
 def test_a_crash_while_saving_leaves_the_old_model(tmp_path, monkeypatch, moment):
     stored(tmp_path)
 

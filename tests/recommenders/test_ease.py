@@ -220,3 +220,34 @@ def test_the_bound_of_a_process_counts_too():
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert "takes 432,000,000 bytes" in done.stderr, done.stderr
+
+
+@pytest.mark.parametrize("features", [False, True])
+def test_forgetting_users_equals_a_fit_without_them(features):
+    train = interactions(14, 20)
+    gone, rest = np.array([9, 2]), np.delete(np.arange(14), [2, 9])
+    known = {"item_features": csr_array(np.eye(20, dtype=np.float32)[:, :3])} if features else {}
+    model = EASE(regularization=2.0, weighting="log").fit(train, **known)
+    assert model.inverse_.numel()
+    before = model.score()
+    model.forget(gone)
+    left = Interactions(train.matrix[rest], train.users[rest], train.items)
+    again = EASE(regularization=2.0, weighting="log").fit(left, **known)
+    np.testing.assert_allclose(model.score(), again.score(), rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(model.fold_in(train.matrix), again.fold_in(train.matrix), rtol=1e-5, atol=1e-5)
+    np.testing.assert_array_equal(model.users_, again.users_)
+    np.testing.assert_array_equal(model.recommend(k=3).ids, again.recommend(k=3).ids)
+    assert np.abs(before[rest] - again.score()).max() > 0.01  # they mattered
+
+
+def test_forgetting_refuses_who_is_not_there():
+    model = EASE(regularization=2.0).fit(interactions(12, 20))
+    before = model.score()
+    for users, message in (([12], "users"), ([1, 1], "differ"), (np.arange(12), "leave somebody")):
+        with pytest.raises(ValueError, match=message):
+            model.forget(np.asarray(users))
+    np.testing.assert_array_equal(model.score(), before)
+    with pytest.raises(NotImplementedError, match="users' way"):
+        EASE().fit(interactions(40, 20)).forget(np.array([0]))
+    with pytest.raises(ValueError, match="not fitted"):
+        EASE().forget(np.array([0]))

@@ -91,9 +91,9 @@ def ungrounded(answer: str, rows: Sequence[str], names: Sequence[str] = ()) -> l
 class Router:
     """Say how probable each rule and each of `GROUPS` is as what answers a question.
 
-    A candidate has six features: cosine with the rule's answer and with its heading, the largest and the mean
-    of the three largest cosines with questions known to belong there, BM25 of the rule, and the log probability
-    of its group from a classifier on letters, words and meaning. A conditional logit weighs them.
+    A candidate has six features: cosine with the rule's answer and with its heading, BM25 of the rule, the
+    largest and the mean of the three largest cosines with questions known to belong there, and the log
+    probability of its group from a classifier on letters, words and meaning. A conditional logit weighs them.
     """
 
     def __init__(self, rules: pd.DataFrame, encoder: TextModel) -> None:

@@ -212,8 +212,7 @@ class Assistant:
             rows = [f"{name} (about ${row.price:.2f})" for name, row in named]
             return "answer", "We have: " + "; ".join(rows), entry, rows
         rows = [
-            f"{name}, {row.times} times, last on {row.last:%Y-%m-%d} for ${row.price:.2f}"
-            for name, row in named
+            f"{name} (×{row.times}, last {row.last:%Y-%m-%d} for ${row.price:.2f})" for name, row in named
         ]
         return "answer", "You bought: " + ("; ".join(rows) or "nothing yet"), entry, rows
 

@@ -193,6 +193,7 @@ def project(tmp_path: Path) -> Callable[..., Path]:
         (tmp_path / "notebooks").mkdir(parents=True)
         nbformat.write(notebook, tmp_path / "notebooks" / "03_models.ipynb")
         (tmp_path / "data").mkdir()
+        (tmp_path / "data" / "course_map.csv").write_text("name,learn\n03 models,Rank.\n", encoding="utf-8")
         (tmp_path / "data" / "glossary.csv").write_text(
             "english,chinese,meaning,notebook\nmatrix,矩阵,table,03\n"
         )
@@ -219,7 +220,7 @@ def test_keep_and_write(project: Callable[..., Path]) -> None:
     text = (root / "README.md").read_text(encoding="utf-8")
     assert text.startswith("by hand\n")
     assert text.endswith("also by hand\n")
-    assert "| [03](notebooks/03_models.ipynb) | Title | 61 s | 0.5 GiB |" in text
+    assert "| [03](notebooks/03_models.ipynb) | **Title**<br>Rank. | 61 s | 0.5 GiB |" in text
     glossary = (root / "data" / "GLOSSARY.md").read_text(encoding="utf-8")
     assert "| matrix | 矩阵 | table | [03](../notebooks/03_models.ipynb) |" in glossary
     first = {path.name: path.read_bytes() for path in (root / "results" / "charts").iterdir()}

@@ -50,9 +50,12 @@ def digest(made_from: Any) -> str:
 
 
 def draw_map() -> Figure:
-    """Draw data above, notebooks in the middle, the library below, and what goes where."""
-    boxes = {name: (x, 4.2, small, "green") for name, (x, small, _) in DATA.items()}
-    boxes |= {name: (x, 2.0, small, "blue") for name, (x, small) in NOTEBOOKS.items()}
+    """Draw data above, notebooks in two rows in the middle, the library below, and what goes where."""
+    boxes = {name: (x, 6.2, small, "green") for name, (x, small, _) in DATA.items()}
+    rows = [4.0 if int(name[:2]) <= 7 else 2.0 for name in NOTEBOOKS]
+    boxes |= {
+        name: (x, y, small, "blue") for (name, (x, small)), y in zip(NOTEBOOKS.items(), rows, strict=True)
+    }
     boxes |= {name: (x, -0.2, small, "orange") for name, (x, small, _) in LIBRARY.items()}
     links = [
         (name, notebook, "")
@@ -60,18 +63,18 @@ def draw_map() -> Figure:
         for notebook in NOTEBOOKS
         if notebook[:2] in numbers.split()
     ]
-    figure, ax = plt.subplots(figsize=(21.7, 4.2))
+    figure, ax = plt.subplots(figsize=(14.5, 5.6))
     draw_boxes(ax, boxes, links, size=(2.8, 0.95))
     for line in ax.lines:
         line.set(lw=0.8, alpha=0.6)
-    numbers = [x for x, _ in NOTEBOOKS.values()]
-    for start, end in pairwise(numbers):
-        arrow = {"arrowstyle": "-|>", "color": COLORS["blue"], "lw": 2}
-        ax.annotate("", (end - 1.4, 2.0), (start + 1.4, 2.0), arrowprops=arrow)
-    levels = ((4.2, "data", "green"), (2.0, "notebooks", "blue"), (-0.2, "recsys_lib", "orange"))
+    for (start, y), (end, next_y) in pairwise(boxes[name][:2] for name in NOTEBOOKS):
+        if y == next_y:
+            arrow = {"arrowstyle": "-|>", "color": COLORS["blue"], "lw": 2}
+            ax.annotate("", (end - 1.4, y), (start + 1.4, y), arrowprops=arrow)
+    levels = ((6.2, "data", "green"), (3.0, "notebooks", "blue"), (-0.2, "recsys_lib", "orange"))
     for y, name, color in levels:
         ax.text(-1.7, y, name, ha="right", va="center", weight="bold", color=COLORS[color])
-    ax.set(xlim=(-3.7, 29.5), ylim=(-0.9, 4.9))
+    ax.set(xlim=(-4.2, 20.2), ylim=(-0.9, 6.9))
     return figure
 
 

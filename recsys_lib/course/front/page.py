@@ -114,7 +114,7 @@ def load_kept(root: Path) -> dict[str, Any]:
     """Read what the front page is made of, by name.
 
     "results": notebook name → rows; "course": timings, None if not kept yet; "benchmarks": name → payload;
-    "titles": notebook name → its title; "glossary": list of rows as dicts.
+    "titles": notebook name → its title; "learn": its number → what it teaches; "glossary": rows as dicts.
     """
     results: dict[str, list] = {}
     for path in sorted((root / "results").glob("[0-9][0-9]_*.json")) + sorted(
@@ -137,6 +137,7 @@ def load_kept(root: Path) -> dict[str, Any]:
         "course": json.loads(course.read_text(encoding="utf-8")) if course.is_file() else None,
         "benchmarks": {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in benchmarks},
         "titles": titles,
+        "learn": {row["name"][:2]: row["learn"] for row in read_rows(root / "data" / "course_map.csv")},
         "glossary": read_rows(root / "data" / "glossary.csv"),
     }
 

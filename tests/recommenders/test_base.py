@@ -227,7 +227,7 @@ def test_a_crash_while_saving_leaves_the_old_model(tmp_path, monkeypatch, moment
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(files, moment, crash)
+        patch.setattr(files.os if moment == "replace" else files, moment, crash)
         with pytest.raises(KeyboardInterrupt):
             AllKinds().fit(as_interactions(np.eye(3))).save(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == [MODEL_FILE]

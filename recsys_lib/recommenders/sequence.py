@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -16,8 +16,6 @@ from recsys_lib.recommenders.shared.arrays import Array, as_native, rows_at
 from recsys_lib.recommenders.shared.base import Recommender
 from recsys_lib.recommenders.shared.checks import check_count, check_positive, check_seed, check_share
 from recsys_lib.scoring import TopK
-
-_ROWS = 1024  # sequences read at once where nothing is learnt
 
 
 class Block(nn.Module):
@@ -44,14 +42,11 @@ class Block(nn.Module):
 
 
 class SequenceReader(nn.Module):
-    """Vectors of items and places, and the layers that read them.
+    """Vectors of items and places, and the layers that read them."""
 
-    `forward` takes positions of items, shape (n, places), newest last, with `n_items` where there is none yet,
-    and returns a state for each place, shape (n, places, width): what is likely next after it. A state never
-    depends on later places.
-    """
-
-    def __init__(self, n_items: int, width: int, length: int, layers: int, heads: int, dropout: float) -> None:
+    def __init__(
+        self, n_items: int, width: int, length: int, layers: int, heads: int, dropout: float
+    ) -> None:
         super().__init__()
         self.items, self.places = nn.Embedding(n_items + 1, width), nn.Embedding(length, width)
         self.blocks = nn.ModuleList(Block(width, heads, dropout) for _ in range(layers))
@@ -60,7 +55,7 @@ class SequenceReader(nn.Module):
             nn.init.normal_(part.weight, std=width**-0.5)
 
     def forward(self, sequences: torch.Tensor) -> torch.Tensor:
-        """Return the states of all places."""
+        """Read items, shape (n, places), newest last, `n_items` where there is none; (n, places, width)."""
         places = sequences.shape[1]
         known = sequences < self.items.num_embeddings - 1
         itself = torch.eye(places, dtype=torch.bool, device=sequences.device)
@@ -72,27 +67,17 @@ class SequenceReader(nn.Module):
 
 
 def sampled_loss(
-    states: torch.Tensor, targets: torch.Tensor, vectors: torch.Tensor, drawn: torch.Tensor, log_q: torch.Tensor
+    states: torch.Tensor,
+    targets: torch.Tensor,
+    vectors: torch.Tensor,
+    drawn: torch.Tensor,
+    log_q: torch.Tensor,
 ) -> torch.Tensor:
-    """Estimate the mean of ``−ln softmax(states · vectors)[target]`` from some drawn items.
+    """Estimate the mean of ``−ln softmax(states · vectors)[target]`` from n drawn items.
 
-    The sum over all items is estimated by ``e^target + Σ e^score / (n q)`` over the n drawn ones: without the
-    division by the chance q of being drawn, popular items would be pushed down for being drawn often.
-
-    Parameters
-    ----------
-    states : tensor, shape (n_states, width)
-    targets : tensor of int64, shape (n_states,)
-    vectors : tensor, shape (n_items, width)
-    drawn : tensor of int64, shape (n,)
-        Items drawn with replacement; where one is a state's target, it is left out.
-    log_q : tensor, shape (n_items,)
-        Logarithms of the chances.
-
-    References
-    ----------
-    Bengio & Senécal (2008), "Adaptive Importance Sampling to Accelerate Training of a Neural Probabilistic
-    Language Model", IEEE TNN.
+    The sum over all items is estimated by ``e^target + Σ e^score / (n q)`` over the drawn ones (Bengio and
+    Senécal 2008): without the division by the chance q of being drawn, popular items would be pushed down for
+    being drawn often. Shapes: (n_states, width), (n_states,), (n_items, width), (n,) and (n_items,).
     """
     target = (states * vectors[targets]).sum(1)
     others = states @ vectors[drawn].T - log_q[drawn] - float(np.log(len(drawn)))
@@ -104,46 +89,35 @@ def sampled_loss(
 class SASRec(Recommender):
     """Predict the next item from the order of the last ones.
 
-    Every place of a sequence is asked for the item after it; scores are the products of the state after a
-    user's last item with the vectors of items. Events of one moment stay in the order in which they were given.
-    `similar` is the cosine of item vectors.
+    Every place of a sequence is asked for the item after it; a score is the product of the state after the
+    last item with an item's vector, `similar` the cosine of such vectors. Events of one moment keep the order
+    in which they were given. `reader`, the SequenceReader, is not saved: users' states are.
 
     Parameters
     ----------
     factors, layers, heads : int
         Width of vectors, a multiple of `heads`; number of layers; attention heads per layer.
     length : int
-        Only the last so many items of a user are read; longer sequences are cut for training, each time at
-        other places.
-    epochs, batch_size : int
-        Passes over all sequences; sequences per step.
-    negatives : int
-        Items drawn per step by their popularity, see `sampled_loss`.
-    dropout : float
-    learning_rate : float
-        Of AdamW; it rises in the first tenth of the steps, then falls to 0.
-    seed : int
-
-    Attributes
-    ----------
-    reader_ : SequenceReader
-        Not saved: a loaded model has the states of its users only.
+        So many last items of a user are read; training cuts longer sequences, each time at other places.
+    epochs, batch_size, negatives : int
+        Passes over all sequences; sequences per step; items drawn per step, by their popularity.
+    dropout, learning_rate, seed
+        The rate of AdamW rises in the first tenth of the steps, then falls to 0.
 
     References
     ----------
-    Kang & McAuley (2018), "Self-Attentive Sequential Recommendation", ICDM. Klenitskiy & Vasilev (2023),
-    "Turning Dross Into Gold Loss: is BERT4Rec really better than SASRec?", RecSys (the softmax).
+    Kang & McAuley (2018), "Self-Attentive Sequential Recommendation", ICDM.
     """
 
     factors: int = 64
-    layers: int = 2
+    layers: int = 1
     heads: int = 2
     length: int = 50
-    epochs: int = 10
-    batch_size: int = 128
-    negatives: int = 512
-    dropout: float = 0.2
-    learning_rate: float = 0.002
+    epochs: int = 3
+    batch_size: int = 16
+    negatives: int = 256
+    dropout: float = 0.1
+    learning_rate: float = 0.006
     seed: int = 0
 
     _stored: ClassVar[tuple[str, ...]] = ("user_factors_", "item_factors_")
@@ -163,36 +137,35 @@ class SASRec(Recommender):
             raise ValueError("a sequence needs the times of events: build Interactions with time=…")
         events = train.events.sort_values("user", kind="stable")
         items = events["item"].to_numpy(np.int64)
-        stops = np.searchsorted(events["user"], np.arange(train.n_users), "right")
+        stops = np.cumsum(np.bincount(events["user"], minlength=train.n_users))
         starts = np.r_[0, stops[:-1]]
         with torch.random.fork_rng():
             torch.manual_seed(self.seed)
             shape = self.factors, self.length, self.layers, self.heads, self.dropout
-            self.reader_ = SequenceReader(train.n_items, *shape).to(self._device())
+            self.reader = SequenceReader(train.n_items, *shape).to(self._device())
             self._train(items, starts, stops)
         self.user_factors_ = self.states(padded(items, starts, stops, self.length, train.n_items))
-        self.item_factors_ = self.reader_.items.weight[:-1].detach()
+        self.item_factors_ = self.reader.items.weight[:-1].detach()
 
     def _train(self, items: np.ndarray, starts: np.ndarray, stops: np.ndarray) -> None:
-        chance = np.bincount(items, minlength=self.reader_.items.num_embeddings - 1) / len(items)
+        chance = np.bincount(items, minlength=self.reader.items.num_embeddings - 1) / len(items)
         log_q = torch.from_numpy(np.log(np.maximum(chance, 1e-12))).float().to(self._device())
         generator, device = np.random.default_rng(self.seed), self._device()
-        optimizer = torch.optim.AdamW(self.reader_.parameters(), lr=self.learning_rate, weight_decay=0.01)
+        optimizer = torch.optim.AdamW(self.reader.parameters(), lr=self.learning_rate, weight_decay=0.01)
         warm = 0.1 * self.epochs
         for epoch in progress_bar(range(self.epochs), "SASRec"):
             first, end = windows(starts, stops, self.length, generator)
-            batches = np.array_split(generator.permutation(len(first)), -(-len(first) // self.batch_size))
-            for number, batch in enumerate(batches):
-                done = epoch + number / len(batches)
+            order, steps = generator.permutation(len(first)), -(-len(first) // self.batch_size)
+            for step in range(steps):
+                batch, done = order[step::steps], epoch + step / steps
                 factor = min((done + 0.01) / warm, (self.epochs - done) / (self.epochs - warm))
                 optimizer.param_groups[0]["lr"] = self.learning_rate * factor
                 rows = padded(items, first[batch], end[batch], self.length + 1, len(chance))
                 drawn = items[generator.integers(len(items), size=self.negatives)]
                 rows, drawn = (torch.from_numpy(part).to(device) for part in (rows, drawn))
                 asked = rows[:, :-1] < len(chance)
-                states = self.reader_.train()(rows[:, :-1])[asked]
-                vectors = self.reader_.items.weight
-                loss = sampled_loss(states, rows[:, 1:][asked], vectors, drawn, log_q)
+                states, targets = self.reader.train()(rows[:, :-1])[asked], rows[:, 1:][asked]
+                loss = sampled_loss(states, targets, self.reader.items.weight, drawn, log_q)
                 optimizer.zero_grad()
                 loss.backward()
                 optimizer.step()
@@ -201,7 +174,7 @@ class SASRec(Recommender):
         """Read sequences as `SequenceReader` takes them, and return the state after the last item of each."""
         rows = torch.from_numpy(sequences).to(self._device())
         with torch.no_grad():
-            return torch.cat([self.reader_.eval()(part)[:, -1] for part in rows.split(_ROWS)])
+            return torch.cat([self.reader.eval()(part)[:, -1] for part in rows.split(1024)])
 
     def _factors(self, users: np.ndarray) -> tuple[Array, Array]:
         return rows_at(self.user_factors_, users), as_native(self.item_factors_)
@@ -227,9 +200,7 @@ def windows(
     return first[end - first > 1], end[end - first > 1]
 
 
-def padded(
-    items: np.ndarray, starts: np.ndarray, stops: np.ndarray, length: int, padding: int
-) -> np.ndarray:
+def padded(items: np.ndarray, starts: np.ndarray, stops: np.ndarray, length: int, padding: int) -> np.ndarray:
     """Lay the last `length` items of sequences into rows, newest last, with `padding` before them."""
     places = stops[:, None] - length + np.arange(length)
     return np.where(places >= starts[:, None], items[np.maximum(places, 0)], padding)

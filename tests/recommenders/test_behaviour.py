@@ -97,6 +97,14 @@ MODELS = {
     ),
     "SessionEASE": Model("sessions", "SessionEASE", cannot="partial_fit"),
     "TrendEASE": Model("sessions", "TrendEASE", {"regularization": 1.0}, cannot="partial_fit"),
+    # says what follows a user's last item, and the withheld one lies before it
+    "SASRec": Model(
+        "sequence",
+        "SASRec",
+        {"factors": 8, "epochs": 2},
+        exempt=("answer",),
+        cannot="explain fold_in partial_fit",
+    ),
     "TIFUKNN": Model("baskets", "TIFUKNN", {"neighbors": 3}, cannot="similar explain fold_in partial_fit"),
     "UPCF": Model("baskets", "UPCF", {"recent": 9}, cannot="similar explain fold_in partial_fit"),
     # knows only what everybody has had of late

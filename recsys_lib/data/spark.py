@@ -1,7 +1,4 @@
-"""Spark on one machine, by pip alone: a session that leaves nothing behind, and the December protocol in it.
-
-The packages come with the extra `spark`. Data cross between Python and Spark as Arrow.
-"""
+"""Spark on one machine, by pip alone: a session that leaves nothing behind, and the December protocol."""
 
 import os
 import re
@@ -16,16 +13,13 @@ from pathlib import Path
 
 import psutil
 import pyarrow.parquet as pq
+import pyspark
+from pyspark.java_gateway import launch_gateway
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql.functions import broadcast, col, lit
 
 from recsys_lib.data.cleaning import NO_PRODUCT_DEPARTMENTS
 from recsys_lib.data.protocols import MIN_HOUSEHOLDS_PER_ITEM
-
-# Spark warns of pandas 3 as it is imported; the course hands it no pandas.
-warnings.filterwarnings("ignore", "PySpark does not yet fully support pandas", FutureWarning)
-import pyspark  # noqa: E402
-from pyspark.java_gateway import launch_gateway  # noqa: E402
-from pyspark.sql import DataFrame, SparkSession  # noqa: E402
-from pyspark.sql.functions import broadcast, col, lit  # noqa: E402
 
 JAVA_VERSIONS = (17, 21)  # what Spark 4 is tested with
 SECONDS_TO_END = 30
@@ -65,14 +59,8 @@ def find_java() -> Path:
 def spark_session(executors: int = 2, settings: Mapping[str, str] | None = None) -> Iterator[SparkSession]:
     """Start Spark with executors in processes of their own; end them all and remove every file afterwards.
 
-    They listen on this machine's loopback address only, at ports that the system chooses.
-
-    Parameters
-    ----------
-    executors : int
-        Worker processes, with one core and at most 1 GiB of Java objects each.
-    settings : mapping, optional
-        Further settings of Spark, by name.
+    They have one core and 1 GiB of Java objects each, and listen on this machine's loopback address only,
+    at ports that the system chooses. `settings` are Spark's own, by name.
 
     Raises
     ------
@@ -154,6 +142,7 @@ def _environment(folder: Path, java: Path) -> dict[str, str]:
 
 def _start(folder: Path, more: Mapping[str, str]) -> SparkSession:
     """Start the driver, whose words go into a file that a notebook does not show, and a session in it."""
+    warnings.filterwarnings("ignore", "PySpark does not yet fully support pandas", FutureWarning)
     java = f"-Djava.io.tmpdir={folder} -XX:TieredStopAtLevel=1 -XX:+UseSerialGC"  # quick to start
     settings = dict.fromkeys(["spark.driver.extraJavaOptions", "spark.executor.extraJavaOptions"], java)
     settings |= dict.fromkeys(["spark.local.dir", "spark.sql.warehouse.dir"], folder)

@@ -470,11 +470,11 @@ def test_the_leftovers_of_killed_runs_are_swept(tmp_path: Path, monkeypatch: pyt
     write(tmp_path / "nb" / "01_first.ipynb", REPORT)
     monkeypatch.setenv("RECSYS_DATA", str(tmp_path / "data"))
     left = [
-        tmp_path / "data" / "processed" / ".lines-abc_1234.parquet",
+        tmp_path / "data" / "processed" / ".lines-abc01234.parquet",
         tmp_path / "build" / "lists" / ".a-00000000.npz",
     ]
     kept = [
-        left[0].with_name(name) for name in (".lines-new_1234.parquet", ".hidden", "lines-abc_1234.parquet")
+        left[0].with_name(name) for name in (".new-abc01234.parquet", ".hidden", "lines-abc01234.parquet")
     ]
     for path in (*left, *kept):
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -59,10 +59,14 @@ def exposure(ids: Any, members: np.ndarray) -> np.ndarray:
     return (np.where(lists >= 0, members[lists], False) * weights).sum(axis=1) / weights.sum()
 
 
-def miscalibration(target: np.ndarray, shown: np.ndarray, alpha: float = 0.01) -> np.ndarray:
-    """Return ``Σ_c p log(p / ((1 − α) q + α p))`` over the last axis: 0 where q, shown, is the target p."""
-    mixed = (1 - alpha) * shown + alpha * target
-    return np.sum(target * np.log(np.where(target > 0, target, 1) / np.where(target > 0, mixed, 1)), axis=-1)
+def miscalibration(target: np.ndarray, shown: np.ndarray) -> np.ndarray:
+    """Return ``Σ_c p log(p / (0.99 q + 0.01 p))`` over the last axis: 0 where q, shown, is the target p."""
+    return _terms(target, shown).sum(axis=-1)
+
+
+def _terms(target: np.ndarray, shown: np.ndarray) -> np.ndarray:
+    mixed = 0.99 * shown + 0.01 * target
+    return target * np.log(np.where(target > 0, target, 1) / np.where(target > 0, mixed, 1))
 
 
 def calibrated_lists(
@@ -88,12 +92,13 @@ def calibrated_lists(
     """
     if not 0 <= strength <= 1:
         raise ValueError(f"strength must be between 0 and 1, got {strength}")
-    kinds, rows = np.eye(target.shape[1])[category[ids]], np.arange(len(ids))
-    counts, taken, chosen = np.zeros_like(target, dtype=float), np.zeros(ids.shape), []
+    kinds, rows = category[ids], np.arange(len(ids))
+    counts, taken, chosen = np.zeros(target.shape), np.zeros(ids.shape, bool), []
     for step in range(1, k + 1):
-        shown = (counts[:, None] + kinds) / step
-        gain = (1 - strength) * scores - strength * miscalibration(target[:, None], shown)
-        chosen.append((gain - taken).argmax(axis=1))
-        taken[rows, chosen[-1]] = np.inf
-        counts += kinds[rows, chosen[-1]]
+        # What one more of each category changes; the rest of the sum is the same for all candidates.
+        change = _terms(target, (counts + 1) / step) - _terms(target, counts / step)
+        gain = (1 - strength) * scores - strength * np.take_along_axis(change, kinds, axis=1)
+        chosen.append(np.where(taken, -np.inf, gain).argmax(axis=1))
+        taken[rows, chosen[-1]] = True
+        counts[rows, kinds[rows, chosen[-1]]] += 1
     return np.take_along_axis(ids, np.stack(chosen, axis=1), axis=1)

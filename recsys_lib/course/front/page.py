@@ -132,12 +132,13 @@ def load_kept(root: Path) -> dict[str, Any]:
         path.stem: read_notebook(path).cells[0].source.splitlines()[0].partition("· ")[2]
         for path in find_notebooks(root / "notebooks")
     }
+    told = [row for row in read_rows(root / "data" / "course_map.csv") if row["learn"]]
     return {
         "results": results,
         "course": json.loads(course.read_text(encoding="utf-8")) if course.is_file() else None,
         "benchmarks": {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in benchmarks},
         "titles": titles,
-        "learn": {row["name"][:2]: row["learn"] for row in read_rows(root / "data" / "course_map.csv")},
+        "learn": {row["name"][:2]: row["learn"] for row in told},
         "glossary": read_rows(root / "data" / "glossary.csv"),
     }
 

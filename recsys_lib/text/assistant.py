@@ -24,14 +24,8 @@ GROUPS = ("product", "purchases", "list", "person", "decline")  # where there is
 MOST_LETTERS = 400
 SENTENCES = {"person": "I pass this on to a colleague, who will write to you."}
 SENTENCES["decline"] = "I can help with this shop only: orders, returns, opening hours, your card, products."
-HEADINGS = [
-    "A product or its price",
-    "What you bought before",
-    "A recommendation",
-    "A person",
-    "Something else",
-]
-HEADINGS = dict(zip(GROUPS, HEADINGS, strict=True))
+HEADINGS = dict(product="A product or its price", purchases="What you bought before", list="A recommendation")
+HEADINGS |= {"person": "A person", "decline": "Something else"}
 UNREADABLE = "Please write your question in a few English words."
 _WORDS = r"(?u)[^\W_]+"
 _NUMBER = re.compile(r"\d+(?:[.,:/-]\d+)*")
@@ -53,9 +47,7 @@ class Reply(NamedTuple):
 def bm25(documents: Sequence[str], k1: float = 1.2, b: float = 0.75) -> Callable[[Sequence[str]], np.ndarray]:
     """Return a function from texts to scores, (n_texts, n_documents): rare words in common count most.
 
-    References
-    ----------
-    Robertson & Zaragoza (2009), "The Probabilistic Relevance Framework: BM25 and Beyond".
+    From Robertson & Zaragoza (2009), "The Probabilistic Relevance Framework: BM25 and Beyond".
     """
     counter = CountVectorizer(token_pattern=_WORDS)
     count = counter.fit_transform(documents).toarray().astype(np.float64)
@@ -79,13 +71,24 @@ def ungrounded(answer: str, rows: Sequence[str], names: Sequence[str] = ()) -> l
     numbers = {str(_SPOKEN.index(word)) for word in re.findall(_WORDS, known) if word in _SPOKEN}
     numbers |= set(_NUMBER.findall(known))
     wrong = [number for number in _NUMBER.findall(said) if number not in numbers]
-    words = set(re.findall(_WORDS, known))
-    for word in re.findall(_WORDS, said):
-        if word in _SPOKEN[2:] and str(_SPOKEN.index(word)) not in numbers:  # "one" is too often no number
-            wrong.append(word)
-        if word in _CALENDAR.split() and word not in words:
-            wrong.append(word)
+    spoken = {word for word in _SPOKEN[2:] if str(_SPOKEN.index(word)) not in numbers}  # "one" is often none
+    spoken |= set(_CALENDAR.split()) - set(re.findall(_WORDS, known))
+    wrong += [word for word in re.findall(_WORDS, said) if word in spoken]
     return wrong + [name for name in names if name.lower() in said and name.lower() not in known]
+
+
+def quotable(
+    rules: pd.DataFrame, signed: pd.DataFrame, products: pd.DataFrame, catalogue: Sequence[str]
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return the rules that stand as signed, heading and answer, and the products named in catalogue words.
+
+    Both keep their index: a household's purchases still find their product.
+    """
+    columns = ["rule", "question", "answer"]
+    stands = rules[columns].apply(tuple, axis=1).isin(set(signed[columns].itertuples(index=False, name=None)))
+    known = set(re.findall(_WORDS, " ".join(catalogue).lower()))
+    texts = (products["name"] + " " + products["words"]).str.lower().str.findall(_WORDS)
+    return rules[stands], products[texts.map(known.issuperset).astype(bool)]
 
 
 class Router:
@@ -102,12 +105,14 @@ class Router:
         self.about = [encode(encoder, texts).T, encode(encoder, rules["question"].tolist()).T]
         self.words = bm25(texts)
 
-    def fit(self, questions: Sequence[str], entries: Sequence[str]) -> "Router":
-        """Learn from questions and the entry of each, as if no question were in its own neighbourhood."""
+    def fit(
+        self, questions: Sequence[str], entries: Sequence[str], vectors: np.ndarray | None = None
+    ) -> "Router":
+        """Learn from questions (and their vectors, if known) and entries; none is its own neighbour."""
         if unknown := set(entries) - set(self.entries):
             raise ValueError(f"an entry is the id of a rule, or one of {GROUPS}; not {min(unknown)!r}")
         self.place = np.array([self.entries.index(entry) for entry in entries])
-        self.known = encode(self.encoder, list(questions))
+        self.known = encode(self.encoder, list(questions)) if vectors is None else vectors
         letters = TfidfVectorizer(analyzer="char_wb", ngram_range=(2, 5), sublinear_tf=True)
         words = TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True, token_pattern=_WORDS)
         self.spelling = [vectorizer.fit(questions) for vectorizer in (letters, words)]
@@ -126,16 +131,15 @@ class Router:
         self.weight = minimize(loss, np.zeros(features.shape[2]), jac=True).x
         return self
 
-    def probabilities(self, texts: Sequence[str]) -> np.ndarray:
+    def probabilities(self, texts: Sequence[str], vectors: np.ndarray | None = None) -> np.ndarray:
         """Return (n_texts, n_rules + 5): rows sum to 1, columns in the order of `entries`."""
-        vectors = encode(self.encoder, list(texts))
+        vectors = encode(self.encoder, list(texts)) if vectors is None else vectors
         chances = self.groups.predict_proba(self._design(texts, vectors))
         return softmax(self._features(texts, vectors, chances) @ self.weight, axis=1)
 
     def _design(self, texts: Sequence[str], vectors: np.ndarray) -> sparse.csr_array:
-        return sparse.csr_array(
-            sparse.hstack([2 * vectors, *(each.transform(texts) for each in self.spelling)])
-        )
+        spelt = [vectorizer.transform(texts) for vectorizer in self.spelling]
+        return sparse.csr_array(sparse.hstack([2 * vectors, *spelt]))
 
     def _features(
         self, texts: Sequence[str], vectors: np.ndarray, chances: np.ndarray, learning: bool = False
@@ -162,27 +166,26 @@ class Assistant:
     router : Router
         Fitted.
     products : pandas.DataFrame
-        `name`, `words` (what to find it by), `price` in dollars, `lines` (how often it sold); index from 0.
+        `name`, `words` (what to find it by), `price` in dollars, `lines` (how often it sold); unique index.
     bought : function
         From a household to its own purchases: `last`, `price`, `times`, indexed by row of `products`.
     recommend : function
-        From a household to names of products.
+        From a household to names of products; those that `products` does not hold are left out.
     threshold : float
         Least probability of an entry that is used without asking back.
+    rules : pandas.DataFrame, optional
+        Those that may be quoted, all of the router's without one; a person answers for any other.
     """
 
     def __init__(self, router: Router, products: pd.DataFrame, bought: Callable[[int], pd.DataFrame],
-                 recommend: Callable[[int], list[str]], threshold: float = 0.5) -> None:  # fmt: skip
+                 recommend: Callable[[int], list[str]], threshold: float = 0.5,
+                 rules: pd.DataFrame | None = None) -> None:  # fmt: skip
         self.router, self.products, self.threshold = router, products, threshold
         self.bought, self.recommend = bought, recommend
+        self.rules = (router.rules if rules is None else rules).set_index("rule")
         self.vectors = encode(router.encoder, products["words"].tolist())
         self.letters = TfidfVectorizer(analyzer="char_wb", ngram_range=(3, 5), sublinear_tf=True)
         self.spelt, self.known = self.letters.fit_transform(products["words"]), np.log(products["lines"]) / 40
-
-    def find(self, text: str) -> np.ndarray:
-        """Score each product for a text: meaning, letters, and a little how often it sold."""
-        spelling = (self.spelt @ self.letters.transform([text]).T).toarray()[:, 0]
-        return self.vectors @ encode(self.router.encoder, [text])[0] + spelling + self.known.to_numpy()
 
     def reply(self, text: str, household: int) -> Reply:
         """Answer one question; whatever is typed, there is a sentence."""
@@ -192,29 +195,30 @@ class Assistant:
         chances = self.router.probabilities([text])[0]
         best = [self.router.entries[place] for place in np.argsort(-chances, kind="stable")[:3]]
         if chances.max() < self.threshold:
-            rows = [HEADINGS.get(entry) or self._rule(entry)["question"] for entry in best]
+            headings = {**self.rules["question"], **HEADINGS}
+            rows = [headings[entry] for entry in best if entry in headings] or [HEADINGS["person"]]
             return Reply("ask", "Did you mean: " + " / ".join(rows), best[0], rows, chances.max())
         return Reply(*self.quote(best[0], text, household), chances.max())
 
     def quote(self, entry: str, text: str, household: int) -> tuple[str, str, str, list[str]]:
         """Return the action, a template filled with rows only, the entry and the rows."""
+        if entry in self.rules.index:
+            return "answer", self.rules["answer"][entry], entry, [self.rules["answer"][entry]]
+        entry = entry if entry in GROUPS else "person"  # a rule that may not be quoted
         if entry in SENTENCES:
             return entry, SENTENCES[entry], entry, []
-        if entry not in GROUPS:
-            return "answer", self._rule(entry)["answer"], entry, [self._rule(entry)["answer"]]
         if entry == "list":
-            rows = self.recommend(household)
-            return "answer", "You may like: " + "; ".join(rows), entry, rows
+            rows = [name for name in self.recommend(household) if name in set(self.products["name"])]
+            return "answer", "You may like: " + ("; ".join(rows) or "nothing new"), entry, rows
         table = self.products if entry == "product" else self.bought(household)
-        best = table.index[np.argsort(-self.find(text)[table.index], kind="stable")[:3]]
-        named = zip(self.products["name"][best], table.loc[best].itertuples(), strict=True)
+        table = table[table.index.isin(self.products.index)]
+        spelling = (self.spelt @ self.letters.transform([text]).T).toarray()[:, 0]
+        score = self.known + self.vectors @ encode(self.router.encoder, [text])[0] + spelling
+        table = table.loc[(-score[table.index]).sort_values(kind="stable").index[:3]]
+        named = list(zip(self.products["name"][table.index], table.itertuples(), strict=True))
         if entry == "product":
             rows = [f"{name} (about ${row.price:.2f})" for name, row in named]
-            return "answer", "We have: " + "; ".join(rows), entry, rows
-        rows = [
-            f"{name} (×{row.times}, last {row.last:%Y-%m-%d} for ${row.price:.2f})" for name, row in named
-        ]
+            return "answer", "We have: " + ("; ".join(rows) or "nothing like it"), entry, rows
+        say = "{} (×{}, last {:%Y-%m-%d} for ${:.2f})".format
+        rows = [say(name, row.times, row.last, row.price) for name, row in named]
         return "answer", "You bought: " + ("; ".join(rows) or "nothing yet"), entry, rows
-
-    def _rule(self, entry: str) -> pd.Series:
-        return self.router.rules.set_index("rule").loc[entry]

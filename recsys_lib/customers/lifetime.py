@@ -132,4 +132,8 @@ def _maximize(log_likelihood: Callable[..., np.ndarray], start: Model, *data: np
     found = minimize(loss, np.log(start), method="L-BFGS-B", bounds=bounds)
     if not (found.success and np.isfinite(found.fun)):
         raise ValueError(f"no maximum of the likelihood was found: {found.message}")
+    # Once more, with slopes from both sides: else where it stops hangs on the machine's rounding. At the
+    # maximum a line search may find nothing better and give up; that is no failure.
+    close = {"ftol": 1e-13, "gtol": 1e-9}
+    found = minimize(loss, found.x, method="L-BFGS-B", bounds=bounds, jac="3-point", options=close)
     return type(start)(*np.exp(found.x))

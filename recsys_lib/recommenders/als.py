@@ -9,13 +9,12 @@ from scipy.sparse import csr_array
 
 from recsys_lib.data import Interactions
 from recsys_lib.recommenders.least_squares import Batch, batches, conjugate_gradient, solve
-from recsys_lib.recommenders.shared import history
 from recsys_lib.recommenders.shared.answers import progress_bar, similar_factors
 from recsys_lib.recommenders.shared.arrays import Array, as_native, rows_at
 from recsys_lib.recommenders.shared.base import Recommender
 from recsys_lib.recommenders.shared.checks import Count, NotNegative, Positive, Seed
 from recsys_lib.recommenders.shared.products import user_counts
-from recsys_lib.recommenders.shared.weighting import Weighting, weigh
+from recsys_lib.recommenders.shared.weighting import Weighting, value_weights, weigh
 from recsys_lib.scoring import TopK
 
 
@@ -101,7 +100,7 @@ class ALS(Recommender):
         return rows_at(self.user_factors_, users), as_native(self.item_factors_)
 
     def _fold_in(self, histories: csr_array) -> Array:
-        weights = history.value_weights(histories, self.weighting, self.half_life)
+        weights = value_weights(histories, self.weighting, self.half_life)
         items = as_native(self.item_factors_)
         rows = self._batches(self._confidences(weights))
         return solve(rows, weights.shape[0], items, self.regularization) @ items.T

@@ -11,12 +11,11 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.preprocessing import normalize
 
 from recsys_lib.data import Interactions
-from recsys_lib.recommenders.shared import history
 from recsys_lib.recommenders.shared.arrays import Array
 from recsys_lib.recommenders.shared.base import Recommender
 from recsys_lib.recommenders.shared.checks import Positive
 from recsys_lib.recommenders.shared.products import transposed_product
-from recsys_lib.recommenders.shared.weighting import Weighting, weigh
+from recsys_lib.recommenders.shared.weighting import Weighting, value_weights, weigh
 from recsys_lib.scoring import TopK, top_k_blocks
 
 Features = csr_array | np.ndarray
@@ -82,7 +81,7 @@ class ContentBased(Recommender):
         return self._place(self._profiles(self.weights_[users])), self._place(self.features_)
 
     def _fold_in(self, histories: csr_array) -> Array:
-        weights = history.value_weights(histories, self.weighting, self.half_life)
+        weights = value_weights(histories, self.weighting, self.half_life)
         return self._products(self._profiles(weights))
 
     def _similar(self, items: np.ndarray, k: int, themselves: csr_array) -> TopK:

@@ -8,7 +8,6 @@ import torch
 from scipy.sparse import csr_array, vstack
 
 from recsys_lib.data import Interactions
-from recsys_lib.recommenders.shared import history
 from recsys_lib.recommenders.shared.arrays import Array, as_native
 from recsys_lib.recommenders.shared.base import Recommender
 from recsys_lib.recommenders.shared.checks import Positive, check_positions
@@ -20,7 +19,7 @@ from recsys_lib.recommenders.shared.products import (
     quadratic_forms,
     transposed_product,
 )
-from recsys_lib.recommenders.shared.weighting import Weighting, weigh
+from recsys_lib.recommenders.shared.weighting import Weighting, value_weights, weigh
 from recsys_lib.scoring import TopK, top_k_blocks
 
 
@@ -133,7 +132,7 @@ class EASE(Recommender):
         return self._by_users(self.history_[users], coefficients, add_inputs=False)
 
     def _fold_in(self, histories: csr_array) -> Array:
-        return self._score_weights(history.value_weights(histories, self.weighting, self.half_life))
+        return self._score_weights(value_weights(histories, self.weighting, self.half_life))
 
     def _score_weights(self, weights: csr_array) -> Array:
         """Scores of users the fit does not know."""

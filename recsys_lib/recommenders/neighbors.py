@@ -8,12 +8,11 @@ import torch
 from scipy.sparse import csr_array, diags_array
 
 from recsys_lib.data import Interactions
-from recsys_lib.recommenders.shared import history
 from recsys_lib.recommenders.shared.arrays import Array, place
 from recsys_lib.recommenders.shared.base import Recommender
 from recsys_lib.recommenders.shared.checks import Count, Flag, Positive
 from recsys_lib.recommenders.shared.products import sparse_product, squared_lengths, transposed_product
-from recsys_lib.recommenders.shared.weighting import Weighting, weigh
+from recsys_lib.recommenders.shared.weighting import Weighting, value_weights, weigh
 from recsys_lib.recommenders.similarity import Similarity, all_similar, nearest, similarity_vectors
 from recsys_lib.scoring import TopK, top_k_blocks
 
@@ -74,7 +73,7 @@ class ItemKNN(Recommender):
         return self._score_weights(self.weights_[users])
 
     def _fold_in(self, histories: csr_array) -> Array:
-        return self._score_weights(history.value_weights(histories, self.weighting, self.half_life))
+        return self._score_weights(value_weights(histories, self.weighting, self.half_life))
 
     def _score_weights(self, weights: csr_array) -> Array:
         if self.neighbors_.shape[0]:

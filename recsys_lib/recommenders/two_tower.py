@@ -9,13 +9,12 @@ from scipy.sparse import csr_array
 from torch.nn.functional import embedding, embedding_bag
 
 from recsys_lib.data import Interactions
-from recsys_lib.recommenders.shared import history
 from recsys_lib.recommenders.shared.answers import progress_bar, similar_factors
 from recsys_lib.recommenders.shared.arrays import Array, as_native, rows_at
 from recsys_lib.recommenders.shared.base import Recommender
 from recsys_lib.recommenders.shared.checks import Count, NotNegative, Positive, Seed
 from recsys_lib.recommenders.shared.products import rows_of
-from recsys_lib.recommenders.shared.weighting import Weighting, weigh
+from recsys_lib.recommenders.shared.weighting import Weighting, value_weights, weigh
 from recsys_lib.scoring import TopK
 
 _START = 0.03  # standard deviation of the first weights
@@ -149,7 +148,7 @@ class TwoTower(Recommender):
         return rows_at(self.user_factors_, users), as_native(self.item_factors_)
 
     def _fold_in(self, histories: csr_array) -> Array:
-        weights = history.value_weights(histories, self.weighting, self.half_life)
+        weights = value_weights(histories, self.weighting, self.half_life)
         return as_native(self._user_factors(weights)) @ as_native(self.item_factors_).T
 
     def _similar(self, items: np.ndarray, k: int, themselves: csr_array) -> TopK:

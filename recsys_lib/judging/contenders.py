@@ -58,11 +58,9 @@ def contenders(
 
     Parameters
     ----------
-    benchmark : Benchmark
     profile : {"smoke", "default", "full"}
         Smoke: smaller and fewer epochs on MovieLens, only the simplest models elsewhere. Full: wider vectors,
         and more months of the past for the rankers.
-    seed : int
     device : str
         As in `Recommender`.
 

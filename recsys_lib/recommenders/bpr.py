@@ -53,7 +53,6 @@ class BPR(Recommender):
 
     Parameters
     ----------
-    factors : int
     learning_rate : float
         Step size of the optimizer Adam.
     regularization : float
@@ -66,7 +65,6 @@ class BPR(Recommender):
         How often a pair is drawn, in proportion to its weight, see `weighting.weigh`.
     batch_size : int
         Triples per step, at most; an epoch has 32 steps or more.
-    seed : int
 
     Attributes
     ----------

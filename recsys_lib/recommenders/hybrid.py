@@ -54,7 +54,6 @@ class Hybrid(Recommender):
     holdout : {"time", "random"}
         "time" holds out the last `days`; "random" a quarter of each item's pairs, for data whose test is
         drawn in that way.
-    days : float
     seed : int
         Of the random holdout.
     validation : Interactions, optional

@@ -60,7 +60,6 @@ class TwoTower(Recommender):
         Users per step, and hidden items drawn per user; batch_users · positives items compete.
     weighting, half_life
         How much an interaction counts in the history and as something to ask for, see `weighting.weigh`.
-    seed : int
 
     Attributes
     ----------

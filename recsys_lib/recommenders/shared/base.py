@@ -186,7 +186,6 @@ class Recommender:
         ----------
         items : integer array, shape (n,)
             Positions.
-        k : int
 
         Returns
         -------

@@ -15,7 +15,7 @@ from recsys_lib.recommenders.shared.arrays import Array
 from recsys_lib.recommenders.shared.base import Recommender
 from recsys_lib.recommenders.shared.checks import Positive
 from recsys_lib.recommenders.shared.products import transposed_product
-from recsys_lib.recommenders.shared.weighting import Weighting, value_weights, weigh
+from recsys_lib.recommenders.shared.weighting import Weighting, weigh
 from recsys_lib.scoring import TopK, top_k_blocks
 
 Features = csr_array | np.ndarray
@@ -31,13 +31,9 @@ class ContentBased(Recommender):
 
     Parameters
     ----------
-    weighting, half_life
-        How much an interaction counts in the profile, see `weighting.weigh`.
-    item_features : csr_array or np.ndarray, shape (n_items, n_features)
-        Of `fit`: any numbers that describe the items, for example embeddings of their texts.
     texts : sequence of str, or Series of str indexed by item id
-        Of `fit`, instead of features. One per item, in the order of `train.items`; a Series is put into that
-        order. Weighted by TF-IDF.
+        Of `fit`, instead of `item_features`. One per item, in the order of `train.items`; a Series is put
+        into that order. Weighted by TF-IDF.
 
     Attributes
     ----------
@@ -81,8 +77,7 @@ class ContentBased(Recommender):
         return self._place(self._profiles(self.weights_[users])), self._place(self.features_)
 
     def _fold_in(self, histories: csr_array) -> Array:
-        weights = value_weights(histories, self.weighting, self.half_life)
-        return self._products(self._profiles(weights))
+        return self._products(self._profiles(histories))
 
     def _similar(self, items: np.ndarray, k: int, themselves: csr_array) -> TopK:
         return top_k_blocks(

@@ -62,8 +62,6 @@ class Hybrid(Recommender):
 
     Attributes
     ----------
-    parts_ : list of Recommender
-        Fitted.
     weights_ : np.ndarray, shape (n_parts,)
         Not negative; they add up to 1.
     held_out_ndcg_ : np.ndarray, shape (n_parts + 1,)

@@ -80,8 +80,6 @@ class BoostedRanker(Recommender):
     ----------
     candidates_ : csr_array, shape (n_users, n_items)
         Log-odds of the candidates.
-    parts_ : list of Recommender
-        Fitted on all of train.
 
     Notes
     -----

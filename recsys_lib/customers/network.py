@@ -23,7 +23,6 @@ class UserItemNetwork(ClassifierMixin, BaseEstimator):
     ----------
     width : int
         Size of u and of v.
-    epochs, batch_size : int
     rate : float
         Adam's learning rate.
     weight_decay : float
@@ -32,7 +31,6 @@ class UserItemNetwork(ClassifierMixin, BaseEstimator):
         Share of joined numbers set to 0 in training.
     members : int
         Networks from different first weights; their probabilities are averaged.
-    seed : int
     device : str
         Where torch computes.
 

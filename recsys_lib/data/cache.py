@@ -65,7 +65,6 @@ def fetch_wheel(requirement: str, checksum: str, folder: Path, source: bool = Fa
         As in ``dmba==0.2.4``.
     checksum : str
         SHA-256 of the archive.
-    folder : Path
     source : bool
         The source archive instead, `.tar.gz`; pip runs its `setup.py` to read its metadata.
 

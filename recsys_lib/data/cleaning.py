@@ -85,7 +85,6 @@ def local_time(timestamps: pd.Series, zone: str = "America/New_York") -> pd.Seri
 
     Parameters
     ----------
-    timestamps : pandas.Series of datetime64
     zone : str
         An IANA zone name.
 

@@ -46,8 +46,6 @@ def load_complete_journey() -> CompleteJourney:
     ------
     FileNotFoundError
         If the files are not there.
-    ValueError
-        If a table does not keep to its schema.
     """
     return CompleteJourney(*(load_table(name) for name in CompleteJourney._fields))
 
@@ -63,11 +61,6 @@ def load_table(name: str, columns: list[str] | None = None, folder: str | Path |
         Columns to read; the others are not touched on disk.
     folder : str or Path, optional
         A folder with the package's Parquet files. Without it: the installed package's own.
-
-    Raises
-    ------
-    FileNotFoundError, ValueError
-        As in `load_complete_journey`; also for an unknown table or column.
     """
     if name == "promotions":
         raise ValueError("promotions has 20.9 million rows: use load_promotions(weeks=…) or (products=…)")

@@ -85,11 +85,6 @@ class Interactions:
         users, items : pandas.Index, optional
             Ids and their order, for a matrix that has to match another one. Rows of `frame` with other ids
             are left out. Without them: the ids found, sorted.
-
-        Raises
-        ------
-        ValueError
-            Naming column, row and what was expected.
         """
         check_columns(frame, [name for name in (user, item, value, time) if name is not None])
         rows, found = {}, []

@@ -68,8 +68,6 @@ def load_movielens_100k(path: str | Path | None = None) -> MovieLens:
     ------
     FileNotFoundError
         If `path` does not exist, or no source can be reached; the message lists the ways to get the data.
-    ValueError
-        If the files are not the 100,000 known ratings.
 
     References
     ----------

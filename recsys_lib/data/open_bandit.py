@@ -11,7 +11,7 @@ WHEEL_SHA256 = "87dec9caf4283c25ab13036532e0a24566f1c7bdcad1653a8ded43b2f5ef8208
 
 
 def load_open_bandit(policy: str, campaign: str) -> pd.DataFrame:
-    """Load one of the six logs of the Open Bandit sample, 10,000 rows each.
+    """Load one of the six logs of the Open Bandit sample, 10,000 rows each. Errors: see `fetch_wheel`.
 
     Parameters
     ----------
@@ -23,11 +23,6 @@ def load_open_bandit(policy: str, campaign: str) -> pd.DataFrame:
     -------
     pandas.DataFrame
         `item` (from 0), `position` (1 to 3), `click` (0 or 1), `propensity` (chance of the item).
-
-    Raises
-    ------
-    RuntimeError
-        If the wheel is not in `data/raw/` and pip cannot bring it.
 
     References
     ----------

@@ -47,8 +47,6 @@ def load_interactions(
     ------
     FileNotFoundError
         If there is no such file.
-    ValueError
-        Naming file, column, first bad row and what was expected.
     """
     frame = read_interactions(path, user, item, value, time, delimiter=delimiter, decimal=decimal)
     value, time = (None if name is None else str(name) for name in (value, time))

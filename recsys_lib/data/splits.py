@@ -56,7 +56,6 @@ def split_random(frame: pd.DataFrame, test_share: float = 0.2, seed: Seed = 0) -
         Left as it is.
     test_share : float
         Share of the rows, between 0 and 1; the number of test rows is rounded.
-    seed : int or numpy.random.Generator
     """
     _check_share("test_share", test_share)
     is_test = np.zeros(len(frame), bool)
@@ -111,7 +110,6 @@ def to_matrices(
 
     Parameters
     ----------
-    parts : Parts
     user, item, value, time : str
         As in `Interactions.from_frame`.
     min_users_per_item : int

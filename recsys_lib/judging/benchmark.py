@@ -62,17 +62,13 @@ def open_benchmarks(dataset: str | Path = "both", **columns: str | None) -> dict
     dataset : str or Path
         "both", "movielens", "complete_journey", or the path of a CSV or Parquet file.
     **columns
-        `user`, `item`, `value`, `time`, `delimiter` and `decimal` of your file, as in `load_interactions`.
+        `user`, `item`, `value`, `time`, `delimiter` and `decimal` of your file, and what is raised where it
+        cannot be used: as in `load_interactions`.
 
     Returns
     -------
     dict of str to Benchmark
         By name, in the order in which they are shown.
-
-    Raises
-    ------
-    FileNotFoundError, ValueError
-        If the file cannot be used, as in `load_interactions`, or if nothing can be judged on it.
     """
     names = ["movielens", "complete_journey"] if str(dataset) == "both" else [dataset]
     opened = [open_benchmark(name, **columns) for name in names]

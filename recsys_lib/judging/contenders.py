@@ -9,29 +9,10 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
+from recsys_lib import recommenders as rec
 from recsys_lib.data import load_movielens_100k, load_table, movie_texts, product_texts
 from recsys_lib.judging.benchmark import Benchmark
 from recsys_lib.judging.results import PROFILES
-from recsys_lib.recommenders import (
-    ALS,
-    BPR,
-    EASE,
-    TIFUKNN,
-    UPCF,
-    BoostedRanker,
-    ContentBased,
-    Hybrid,
-    ItemKNN,
-    PersonalFrequency,
-    Popularity,
-    Random,
-    Recommender,
-    SessionEASE,
-    TrendEASE,
-    Trending,
-    TwoTower,
-    UserKNN,
-)
 
 # Their figures may differ a little between machines: notebooks mark them ≈.
 STOCHASTIC = frozenset({"ALS", "BPR", "TwoTower", "BiasedMF", "Hybrid", "BoostedRanker"})
@@ -46,7 +27,7 @@ class Contender(NamedTuple):
     """One entry of a leaderboard."""
 
     name: str  # in tables; two models made for one task each may share it
-    model: Recommender  # not fitted
+    model: rec.Recommender  # not fitted
     tasks: tuple[str, ...]  # of the benchmark, in which it competes
     extra: Mapping[str, Any] = MappingProxyType({})  # further arguments of its `fit`
 
@@ -58,11 +39,9 @@ def contenders(
 
     Parameters
     ----------
-    benchmark : Benchmark
     profile : {"smoke", "default", "full"}
         Smoke: smaller and fewer epochs on MovieLens, only the simplest models elsewhere. Full: wider vectors,
         and more months of the past for the rankers.
-    seed : int
     device : str
         As in `Recommender`.
 
@@ -78,12 +57,12 @@ def contenders(
     return list_models(benchmark, profile, seed, device)
 
 
-def describe(model: Recommender) -> str:
+def describe(model: rec.Recommender) -> str:
     """Name a model's class and those settings that differ from the class's defaults or were tuned.
 
     Examples
     --------
-    >>> describe(EASE(regularization=300.0, weighting="log")), describe(Popularity())
+    >>> describe(rec.EASE(regularization=300.0, weighting="log")), describe(rec.Popularity())
     ('EASE(regularization=300.0)', 'Popularity()')
     """
     names = {field.name for field in fields(model)}
@@ -100,7 +79,7 @@ def describe(model: Recommender) -> str:
     return f"{type(model).__name__}({', '.join(shown)})"
 
 
-def _entries(benchmark: Benchmark, models: dict[str, Recommender], **extra: dict) -> list[Contender]:
+def _entries(benchmark: Benchmark, models: dict[str, rec.Recommender], **extra: dict) -> list[Contender]:
     return [
         Contender(name, model, tuple(benchmark.tasks), extra.get(name, {})) for name, model in models.items()
     ]
@@ -110,27 +89,26 @@ def _for_films(benchmark: Benchmark, profile: str, seed: int, device: str) -> li
     smoke, shared = profile == "smoke", {"seed": seed, "device": device}
     tower_settings = {"factors": 32, "epochs": 10, "batch_users": 64} if smoke else {"epochs": 20}
     als_settings = ((16, 10.0, 4.0), (24, 40.0, 10.0), (32, 30.0, 4.0))[: 1 if smoke else 3]
-    names = "factors", "regularization", "alpha"
     blended = [
-        ALS(**dict(zip(names, values, strict=True)), weighting="binary", seed=seed + number, device=device)
-        for number, values in enumerate(als_settings)
+        rec.ALS(factors=f, regularization=r, alpha=a, weighting="binary", seed=seed + number, device=device)
+        for number, (f, r, a) in enumerate(als_settings)
     ]
-    sessions = SessionEASE(regularization=200.0, share=0.75, scale=1_000.0, device=device)
+    sessions = rec.SessionEASE(regularization=200.0, share=0.75, scale=1_000.0, device=device)
     models = {
-        "Random": Random(seed=seed),
-        "Popularity": Popularity(),
-        "PersonalFrequency": PersonalFrequency(),
-        "ItemKNN cosine": ItemKNN(similarity="cosine"),
-        "ItemKNN TF-IDF": ItemKNN(similarity="tfidf"),
-        "ItemKNN BM25": ItemKNN(similarity="bm25"),
-        "UserKNN": UserKNN(neighbors=100, similarity="tfidf", weighting="binary"),
-        "ContentBased": ContentBased(),
-        "ALS": ALS(factors=32, regularization=30.0, alpha=3.0, weighting="binary", **shared),
-        "BPR": BPR(regularization=0.03, epochs=5 if smoke else 20, weighting="binary", **shared),
-        "EASE": EASE(regularization=500.0, weighting="binary", device=device),
-        "TwoTower": TwoTower(learning_rate=0.1, weight_decay=1.0, **tower_settings, **shared),
+        "Random": rec.Random(seed=seed),
+        "Popularity": rec.Popularity(),
+        "PersonalFrequency": rec.PersonalFrequency(),
+        "ItemKNN cosine": rec.ItemKNN(similarity="cosine"),
+        "ItemKNN TF-IDF": rec.ItemKNN(similarity="tfidf"),
+        "ItemKNN BM25": rec.ItemKNN(similarity="bm25"),
+        "UserKNN": rec.UserKNN(neighbors=100, similarity="tfidf", weighting="binary"),
+        "ContentBased": rec.ContentBased(),
+        "ALS": rec.ALS(factors=32, regularization=30.0, alpha=3.0, weighting="binary", **shared),
+        "BPR": rec.BPR(regularization=0.03, epochs=5 if smoke else 20, weighting="binary", **shared),
+        "EASE": rec.EASE(regularization=500.0, weighting="binary", device=device),
+        "TwoTower": rec.TwoTower(learning_rate=0.1, weight_decay=1.0, **tower_settings, **shared),
         "SessionEASE": sessions,
-        "Hybrid": Hybrid(parts=[sessions, *blended], task="discovery", holdout="random", seed=seed),
+        "Hybrid": rec.Hybrid(parts=[sessions, *blended], task="discovery", holdout="random", seed=seed),
     }
     texts = movie_texts(load_movielens_100k().items, benchmark.split.train.items)
     return _entries(benchmark, models, ContentBased={"texts": texts})
@@ -142,53 +120,53 @@ def _for_baskets(benchmark: Benchmark, profile: str, seed: int, device: str) -> 
     fast_decay, faster = ({"half_life": days} if shop else {} for days in (45.0, 30.0))
     factors = {"smoke": 32, "default": 64, "full": 128}[profile]
     shared = {"seed": seed, "device": device}
-    frequency, nearest = PersonalFrequency(half_life=90.0 if timed else None), ItemKNN()
-    linear = EASE(regularization=100.0, weighting="log", device=device, **slow_decay)
+    frequency, nearest = rec.PersonalFrequency(half_life=90.0 if timed else None), rec.ItemKNN()
+    linear = rec.EASE(regularization=100.0, weighting="log", device=device, **slow_decay)
     models = {
-        "Random": Random(seed=seed),
-        "Popularity": Popularity(),
+        "Random": rec.Random(seed=seed),
+        "Popularity": rec.Popularity(),
         "PersonalFrequency": frequency,
         "ItemKNN BM25": nearest,
     }
     if profile != "smoke":
         models |= {
-            "ItemKNN cosine": ItemKNN(similarity="cosine"),
-            "UserKNN": UserKNN(neighbors=100, weighting="log", **faster),
-            "ALS": ALS(
+            "ItemKNN cosine": rec.ItemKNN(similarity="cosine"),
+            "UserKNN": rec.UserKNN(neighbors=100, weighting="log", **faster),
+            "ALS": rec.ALS(
                 factors=factors, regularization=10.0, offset=0.0, weighting="log", **fast_decay, **shared
             ),
-            "BPR": BPR(factors=factors, **shared),
+            "BPR": rec.BPR(factors=factors, **shared),
             "EASE": linear,
-            "TwoTower": TwoTower(factors=factors, **shared),
+            "TwoTower": rec.TwoTower(factors=factors, **shared),
         }
     entries = _entries(benchmark, models)
     if not shop:
-        return [*entries, _blend(benchmark, [frequency, nearest, ALS(factors=32, seed=seed)])]
+        return [*entries, _blend(benchmark, [frequency, nearest, rec.ALS(factors=32, seed=seed)])]
     if profile == "smoke":
         return entries
     products = load_table("products").set_index("product_id").reindex(benchmark.split.train.items)
     extra = {"ContentBased": {"texts": product_texts(products)}}
-    entries += _entries(benchmark, _of_the_field(device) | {"ContentBased": ContentBased()}, **extra)
+    entries += _entries(benchmark, _of_the_field(device) | {"ContentBased": rec.ContentBased()}, **extra)
     periods = 3 if profile == "full" else 1
-    return [*entries, *_rankers(products, [frequency, linear, Trending(half_life=14.0)], periods, seed)]
+    return [*entries, *_rankers(products, [frequency, linear, rec.Trending(half_life=14.0)], periods, seed)]
 
 
-def _of_the_field(device: str) -> dict[str, Recommender]:
+def _of_the_field(device: str) -> dict[str, rec.Recommender]:
     """Make the baselines of the literature on next baskets, and the two that know what is taken of late."""
     return {
-        "Popularity, 45 days": Trending(window=45.0),
-        "GP-TopFreq": PersonalFrequency(half_life=None),
-        "TIFU-KNN": TIFUKNN(neighbors=30, group=1, basket_decay=1.0, group_decay=0.96, own=0.5),
-        "UP-CF": UPCF(recent=25, alpha=0.25, locality=5.0),
-        "TrendEASE": TrendEASE(regularization=300.0, days=45.0, power=0.5, weighting="log", device=device),
+        "Popularity, 45 days": rec.Trending(window=45.0),
+        "GP-TopFreq": rec.PersonalFrequency(half_life=None),
+        "TIFU-KNN": rec.TIFUKNN(neighbors=30, group=1, basket_decay=1.0, group_decay=0.96, own=0.5),
+        "UP-CF": rec.UPCF(recent=25, alpha=0.25, locality=5.0),
+        "TrendEASE": rec.TrendEASE(regularization=300.0, days=45.0, power=0.5, device=device),
     }
 
 
-def _blend(benchmark: Benchmark, parts: list[Recommender]) -> Contender:
+def _blend(benchmark: Benchmark, parts: list[rec.Recommender]) -> Contender:
     """Make the hybrid for your data: it learns its weights from the data, so it needs no tuning."""
     task, events = next(iter(benchmark.tasks)), benchmark.split.train.events
     span = 30 if events is None else (events["time"].max() - events["time"].min()).days
-    model = Hybrid(
+    model = rec.Hybrid(
         parts=parts,
         task="all" if task.endswith("_all") else "discovery",
         holdout="random" if events is None else "time",
@@ -197,7 +175,9 @@ def _blend(benchmark: Benchmark, parts: list[Recommender]) -> Contender:
     return Contender("Hybrid", model, (task,))
 
 
-def _rankers(products: pd.DataFrame, parts: list[Recommender], periods: int, seed: int) -> list[Contender]:
+def _rankers(
+    products: pd.DataFrame, parts: list[rec.Recommender], periods: int, seed: int
+) -> list[Contender]:
     """Make one two-stage ranker for each task of Complete Journey; `periods` months of the past teach."""
     types, makers = products["product_type"].fillna("?"), products["manufacturer_id"].astype(str)
     groups = {
@@ -207,11 +187,11 @@ def _rankers(products: pd.DataFrame, parts: list[Recommender], periods: int, see
     }
     shared = {"periods": periods, "seed": seed}
     frequency, _, trending = parts
-    repeats = BoostedRanker(
+    repeats = rec.BoostedRanker(
         parts=[frequency, trending], candidates=[60, 10], task="all", negatives=0.3, **shared
     )
     slow = {"trees": 80, "learning_rate": 0.06, "min_rows": 300, "negatives": 0.2}
-    discoveries = BoostedRanker(parts=parts, candidates=[0, 150, 60], task="discovery", **slow, **shared)
+    discoveries = rec.BoostedRanker(parts=parts, candidates=[0, 150, 60], task="discovery", **slow, **shared)
     return [
         Contender("BoostedRanker", model, (f"complete_journey_{model.task}",), {"item_groups": groups})
         for model in (repeats, discoveries)

@@ -45,20 +45,9 @@ class Ranked(NamedTuple):
 
 
 def fit_and_rank(contender: Contender, benchmark: Benchmark) -> tuple[Recommender, Ranked]:
-    """Fit a contender, list items for every user in each of its tasks, and store the lists.
+    """Fit a contender, list items for every user in each of its tasks, store the lists; return both.
 
     They are kept in `$RECSYS_LISTS`, by default build/lists of the project.
-
-    Parameters
-    ----------
-    contender : Contender
-    benchmark : Benchmark
-
-    Returns
-    -------
-    model : Recommender
-        Fitted.
-    ranked : Ranked
     """
     with peak_growth() as grown:
         start = time.perf_counter()
@@ -101,9 +90,6 @@ def judge(
     ----------
     name : str
         The model's name in the rows.
-    ranked : Ranked
-    benchmark : Benchmark
-    k : int
     resamples, seed : int
         Settings of the bootstrap over users.
 

@@ -32,7 +32,6 @@ def rank(scores: Any, exclude: csr_array | None = None, k: int = 10) -> np.ndarr
         It stays as it is.
     exclude : csr_array, shape (n, n_items), optional
         Its stored items are left out before the selection.
-    k : int
 
     Examples
     --------

@@ -120,7 +120,6 @@ def save_results(
     notebook : str
         The notebook's name without suffix, such as "03_recommenders".
     profile : {"smoke", "default", "full"}
-    seed : int
     seconds : float
         Run time of the notebook so far.
     rows : sequence of dict
@@ -149,8 +148,6 @@ def load_results(notebook: str, folder: str | Path | None = None) -> dict[str, A
     ------
     FileNotFoundError
         If the notebook has not been run; the message says how.
-    ValueError
-        If the file is not in the agreed form.
     """
     path = _results_folder(folder) / f"{notebook}.json"
     if not path.is_file():
@@ -177,7 +174,6 @@ def results_table(
     ----------
     rows : sequence of dict
         From `result_row` or `load_results(...)["rows"]`.
-    digits : int
     approximate : collection of str
         Models trained with random draws: their figures get the ≈ that takes a number out of the comparison of
         stored outputs. Metrics that end in `_seconds` are shown as "1.23 s", which is taken out too.

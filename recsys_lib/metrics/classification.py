@@ -80,7 +80,6 @@ def calibration_curve(y: Any, p: Any, *, n_bins: int = 10) -> pd.DataFrame:
     ----------
     y, p
         As in `classification_metrics`.
-    n_bins : int
 
     Returns
     -------

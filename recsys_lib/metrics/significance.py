@@ -45,7 +45,6 @@ def bootstrap_interval(
         its width.
     confidence : float
         Between 0 and 1.
-    seed : int or numpy.random.Generator
 
     Returns
     -------
@@ -123,7 +122,6 @@ def paired_permutation_test(
         The same metric of two models for the same users in the same order. NaN in both is left out.
     n_permutations : int
         Number of random sign choices; the smallest possible p is ``1 / (1 + n_permutations)``.
-    seed : int or numpy.random.Generator
 
     Returns
     -------
@@ -209,8 +207,6 @@ def resample_weights(
     ----------
     rows : int or array, shape (n_rows,)
         The number of independent rows, or the group that each row belongs to, as in `bootstrap_interval`.
-    n_resamples : int
-    seed : int or numpy.random.Generator
 
     Returns
     -------

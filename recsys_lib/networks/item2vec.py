@@ -54,16 +54,12 @@ def item2vec(  # noqa: PLR0913 - the settings go by name
     ----------
     baskets, items : array of int, shape (n_lines,)
         The basket and the item of each purchase line; items from 0 to `n_items` - 1.
-    n_items : int
     width : int
         Numbers per vector.
-    epochs : int
     batch_size : int
         Pairs per step. A step adds up the gradients of its pairs, so a larger one needs a smaller `rate`.
     rate : float
         Learning rate of the first step.
-    seed : int
-    device : str or torch.device
 
     Returns
     -------

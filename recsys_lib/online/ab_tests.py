@@ -14,7 +14,6 @@ def two_proportion_p_value(
 
     Parameters
     ----------
-    successes_a, successes_b : int or int array
     n : int or int array
         Users in each arm.
     """
@@ -74,8 +73,6 @@ def peeking_p_values(
         Users per arm at the end.
     looks : int
         At equal distances; the last one is at the end.
-    n_experiments : int
-    rng : numpy.random.Generator
 
     Returns
     -------

@@ -72,11 +72,8 @@ def play(
 
     Parameters
     ----------
-    policy : function
     chances : np.ndarray, shape (n_steps, n_arms)
         The true click chances at each step.
-    n_runs : int
-    rng : numpy.random.Generator
     delay : int
         A step is known to the policy, showing and answer, this many steps later.
     memory : float

@@ -62,7 +62,6 @@ def value_terms(
     ----------
     rewards, weights, model_shown, model_target : np.ndarray, shape (..., n)
         Of one log, or of many side by side.
-    clip, switch : float
 
     References
     ----------

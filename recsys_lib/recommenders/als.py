@@ -9,7 +9,6 @@ from scipy.sparse import csr_array
 
 from recsys_lib.data import Interactions
 from recsys_lib.recommenders.least_squares import Batch, batches, conjugate_gradient, solve
-from recsys_lib.recommenders.shared import history
 from recsys_lib.recommenders.shared.answers import progress_bar, similar_factors
 from recsys_lib.recommenders.shared.arrays import Array, as_native, rows_at
 from recsys_lib.recommenders.shared.base import Recommender
@@ -42,8 +41,6 @@ class ALS(Recommender):
         the lightest weight counts as much; with 0, as in the library implicit, only what the weight says.
     iterations : int
         Passes over users and items.
-    weighting, half_life
-        What w is; see `recsys_lib.recommenders.shared.weighting.weigh`.
     cg_steps : int, optional
         Steps of conjugate gradients per half iteration; each starts where the one before ended. None solves
         exactly: three to four times slower, with the same result in practice.
@@ -101,10 +98,8 @@ class ALS(Recommender):
         return rows_at(self.user_factors_, users), as_native(self.item_factors_)
 
     def _fold_in(self, histories: csr_array) -> Array:
-        weights = history.value_weights(histories, self.weighting, self.half_life)
-        items = as_native(self.item_factors_)
-        rows = self._batches(self._confidences(weights))
-        return solve(rows, weights.shape[0], items, self.regularization) @ items.T
+        items, rows = as_native(self.item_factors_), self._batches(self._confidences(histories))
+        return solve(rows, histories.shape[0], items, self.regularization) @ items.T
 
     def _similar(self, items: np.ndarray, k: int, themselves: csr_array) -> TopK:
         return similar_factors(self.item_factors_, items, k, themselves)

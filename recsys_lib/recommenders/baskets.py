@@ -24,7 +24,6 @@ class TIFUKNN(Recommender):
 
     Parameters
     ----------
-    neighbors, group : int
     basket_decay, group_decay : float
         From above 0 to 1, which is no decay.
     own : float
@@ -89,10 +88,8 @@ class UPCF(Recommender):
 
     Parameters
     ----------
-    recent : int
     alpha : float
         From 0 to 1.
-    locality : float
 
     References
     ----------

@@ -36,7 +36,6 @@ class BiasedMF(Recommender):
 
     Parameters
     ----------
-    factors : int
     regularization : float
         λ > 0.
     bias_regularization : float

@@ -17,7 +17,6 @@ def weighted_edges(column: np.ndarray, weights: np.ndarray, bins: int) -> np.nda
     ----------
     column, weights : array, shape (n,)
         Missing values are left out; weights are above 0.
-    bins : int
 
     Returns
     -------

@@ -47,13 +47,12 @@ class BPR(Recommender):
     """Learn ``x_ui = p_u · q_i + b_i`` such that items a user has score above items the user has not.
 
     Minimises ``−ln σ(x_ui − x_uj) + λ/2 (‖p_u‖² + ‖q_i‖² + ‖q_j‖² + b_i² + b_j²)`` over drawn triples of a
-    user u, an item i of the user, and an item j that is not. Of some random unseen items the one with the
-    highest score is taken for j: most random items are below i already and teach nothing. `similar` is the
-    cosine of item factors.
+    user u, an item i of the user, the pair in proportion to its weight, and an item j that is not. Of some
+    random unseen items the one with the highest score is taken for j: most random items are below i already
+    and teach nothing. `similar` is the cosine of item factors.
 
     Parameters
     ----------
-    factors : int
     learning_rate : float
         Step size of the optimizer Adam.
     regularization : float
@@ -62,11 +61,8 @@ class BPR(Recommender):
         Each draws as many triples as there are pairs.
     candidates : int
         Random unseen items that j is chosen from; 1 is the method as published.
-    weighting, half_life
-        How often a pair is drawn, in proportion to its weight, see `weighting.weigh`.
     batch_size : int
         Triples per step, at most; an epoch has 32 steps or more.
-    seed : int
 
     Attributes
     ----------

@@ -11,7 +11,6 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.preprocessing import normalize
 
 from recsys_lib.data import Interactions
-from recsys_lib.recommenders.shared import history
 from recsys_lib.recommenders.shared.arrays import Array
 from recsys_lib.recommenders.shared.base import Recommender
 from recsys_lib.recommenders.shared.checks import Positive
@@ -32,13 +31,9 @@ class ContentBased(Recommender):
 
     Parameters
     ----------
-    weighting, half_life
-        How much an interaction counts in the profile, see `weighting.weigh`.
-    item_features : csr_array or np.ndarray, shape (n_items, n_features)
-        Of `fit`: any numbers that describe the items, for example embeddings of their texts.
     texts : sequence of str, or Series of str indexed by item id
-        Of `fit`, instead of features. One per item, in the order of `train.items`; a Series is put into that
-        order. Weighted by TF-IDF.
+        Of `fit`, instead of `item_features`. One per item, in the order of `train.items`; a Series is put
+        into that order. Weighted by TF-IDF.
 
     Attributes
     ----------
@@ -82,8 +77,7 @@ class ContentBased(Recommender):
         return self._place(self._profiles(self.weights_[users])), self._place(self.features_)
 
     def _fold_in(self, histories: csr_array) -> Array:
-        weights = history.value_weights(histories, self.weighting, self.half_life)
-        return self._products(self._profiles(weights))
+        return self._products(self._profiles(histories))
 
     def _similar(self, items: np.ndarray, k: int, themselves: csr_array) -> TopK:
         return top_k_blocks(

@@ -8,7 +8,6 @@ import torch
 from scipy.sparse import csr_array, vstack
 
 from recsys_lib.data import Interactions
-from recsys_lib.recommenders.shared import history
 from recsys_lib.recommenders.shared.arrays import Array, as_native
 from recsys_lib.recommenders.shared.base import Recommender
 from recsys_lib.recommenders.shared.checks import Positive, check_positions
@@ -43,8 +42,6 @@ class EASE(Recommender):
     ----------
     regularization : float
         λ > 0; larger values trust co-occurrence less.
-    weighting, half_life
-        What the entries of X are; see `recsys_lib.recommenders.shared.weighting.weigh`.
     feature_weight : float
         Factor on the features of items that `fit` may be given.
 
@@ -133,16 +130,12 @@ class EASE(Recommender):
         return self._by_users(self.history_[users], coefficients, add_inputs=False)
 
     def _fold_in(self, histories: csr_array) -> Array:
-        return self._score_weights(history.value_weights(histories, self.weighting, self.half_life))
-
-    def _score_weights(self, weights: csr_array) -> Array:
-        """Scores of users the fit does not know."""
         if self.weights_.numel():
-            return dense_product(weights, as_native(self.weights_))
+            return dense_product(histories, as_native(self.weights_))
         # ``λ x P = x + c X`` with ``c = −x Xᵀ A / λ``.
-        kernel = self._place((weights @ self.inputs_).toarray())
+        kernel = self._place((histories @ self.inputs_).toarray())
         coefficients = kernel @ as_native(self.inverse_) / -self.regularization
-        return self._by_users(weights, coefficients, add_inputs=True)
+        return self._by_users(histories, coefficients, add_inputs=True)
 
     def _by_users(self, weights: csr_array, coefficients: Array, *, add_inputs: bool) -> Array:
         """``x − λ x P / (1 − h)`` with ``λ x P = c X``, plus x where the users are new."""
@@ -156,7 +149,7 @@ class EASE(Recommender):
 
     def _similar(self, items: np.ndarray, k: int, themselves: csr_array) -> TopK:
         return top_k_blocks(
-            lambda rows: self._score_weights(themselves[rows]), *themselves.shape, k, exclude=themselves
+            lambda rows: self._fold_in(themselves[rows]), *themselves.shape, k, exclude=themselves
         )
 
     def _explain(self, users: np.ndarray, item: int) -> dict[str, Any]:

@@ -54,7 +54,6 @@ class Hybrid(Recommender):
     holdout : {"time", "random"}
         "time" holds out the last `days`; "random" a quarter of each item's pairs, for data whose test is
         drawn in that way.
-    days : float
     seed : int
         Of the random holdout.
     validation : Interactions, optional
@@ -63,8 +62,6 @@ class Hybrid(Recommender):
 
     Attributes
     ----------
-    parts_ : list of Recommender
-        Fitted.
     weights_ : np.ndarray, shape (n_parts,)
         Not negative; they add up to 1.
     held_out_ndcg_ : np.ndarray, shape (n_parts + 1,)

@@ -8,7 +8,6 @@ import torch
 from scipy.sparse import csr_array, diags_array
 
 from recsys_lib.data import Interactions
-from recsys_lib.recommenders.shared import history
 from recsys_lib.recommenders.shared.arrays import Array, place
 from recsys_lib.recommenders.shared.base import Recommender
 from recsys_lib.recommenders.shared.checks import Count, Flag, Positive
@@ -40,8 +39,6 @@ class ItemKNN(Recommender):
     include_self : bool
         Whether an item the user has speaks for itself, too, as things that are bought again do. It only
         changes the scores of seen items.
-    weighting, half_life
-        How much an interaction of the user counts, see `weighting.weigh`.
 
     References
     ----------
@@ -71,19 +68,16 @@ class ItemKNN(Recommender):
             self.neighbors_ = (self.neighbors_ + diags_array(squared_lengths(self.vectors_))).tocsr()
 
     def _score(self, users: np.ndarray) -> Array:
-        return self._score_weights(self.weights_[users])
+        return self._fold_in(self.weights_[users])
 
     def _fold_in(self, histories: csr_array) -> Array:
-        return self._score_weights(history.value_weights(histories, self.weighting, self.half_life))
-
-    def _score_weights(self, weights: csr_array) -> Array:
         if self.neighbors_.shape[0]:
-            return sparse_product(weights, self.neighbors_)
-        kernel = sparse_product(weights, self.vectors_)  # some users × users of the fit
+            return sparse_product(histories, self.neighbors_)
+        kernel = sparse_product(histories, self.vectors_)  # some users × users of the fit
         if self.include_self:
             return _spread(kernel, self.vectors_, None, self._device())
-        own = weights.data * squared_lengths(self.vectors_)[weights.indices]
-        themselves = csr_array((own, weights.indices, weights.indptr), shape=weights.shape)
+        own = histories.data * squared_lengths(self.vectors_)[histories.indices]
+        themselves = csr_array((own, histories.indices, histories.indptr), shape=histories.shape)
         return _spread(kernel, self.vectors_, themselves, self._device())
 
     def _similar(self, items: np.ndarray, k: int, themselves: csr_array) -> TopK:
@@ -121,8 +115,6 @@ class UserKNN(Recommender):
         How many most similar users count. None counts all.
     similarity : {"cosine", "tfidf", "bm25"}
         See `similarity.similarity_vectors`.
-    weighting, half_life
-        How much an interaction counts, see `weighting.weigh`.
 
     References
     ----------

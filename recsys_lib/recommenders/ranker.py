@@ -67,7 +67,6 @@ class BoostedRanker(Recommender):
         Whether candidates include items the user had before, or are new items only.
     days : float
         Length of the period that is predicted; the time over which the test reaches.
-    periods : int
     trees, learning_rate, leaves, min_rows
         Number of trees, factor on each, most leaves of a tree, fewest rows of a leaf.
     negatives : float
@@ -81,8 +80,6 @@ class BoostedRanker(Recommender):
     ----------
     candidates_ : csr_array, shape (n_users, n_items)
         Log-odds of the candidates.
-    parts_ : list of Recommender
-        Fitted on all of train.
 
     Notes
     -----

@@ -25,7 +25,8 @@ class SessionEASE(EASE):
 
     Items that users handle one after the other, a page of a catalogue or a series of films, belong together
     more than two items of a year. The factor is a kernel over time, so the matrix stays positive
-    semidefinite. Scores are ``x_u B`` as before: when the wanted item will be handled is not known.
+    semidefinite. Scores are ``x_u B`` as before: when the wanted item will be handled is not known. Features
+    of items are not taken.
 
     Parameters
     ----------
@@ -33,8 +34,6 @@ class SessionEASE(EASE):
         From 0, which is EASE, to 1.
     scale : float
         In seconds: at this distance a pair's closeness has fallen to 1/e.
-    regularization, weighting, half_life
-        As in `EASE`. Features of items are not taken.
 
     Notes
     -----
@@ -89,8 +88,8 @@ class TrendEASE(EASE):
     def _score(self, users: np.ndarray) -> Array:
         return super()._score(users) * as_native(self.trend_)
 
-    def _score_weights(self, weights: csr_array) -> Array:
-        return super()._score_weights(weights) * as_native(self.trend_)
+    def _fold_in(self, histories: csr_array) -> Array:
+        return super()._fold_in(histories) * as_native(self.trend_)
 
     def _explain(self, users: np.ndarray, item: int) -> dict[str, Any]:
         found = super()._explain(users, item)

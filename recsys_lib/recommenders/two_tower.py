@@ -9,7 +9,6 @@ from scipy.sparse import csr_array
 from torch.nn.functional import embedding, embedding_bag
 
 from recsys_lib.data import Interactions
-from recsys_lib.recommenders.shared import history
 from recsys_lib.recommenders.shared.answers import progress_bar, similar_factors
 from recsys_lib.recommenders.shared.arrays import Array, as_native, rows_at
 from recsys_lib.recommenders.shared.base import Recommender
@@ -59,9 +58,6 @@ class TwoTower(Recommender):
         Factor of AdamW's decay, ≥ 0; biases are left out.
     batch_users, positives : int
         Users per step, and hidden items drawn per user; batch_users · positives items compete.
-    weighting, half_life
-        How much an interaction counts in the history and as something to ask for, see `weighting.weigh`.
-    seed : int
 
     Attributes
     ----------
@@ -149,8 +145,7 @@ class TwoTower(Recommender):
         return rows_at(self.user_factors_, users), as_native(self.item_factors_)
 
     def _fold_in(self, histories: csr_array) -> Array:
-        weights = history.value_weights(histories, self.weighting, self.half_life)
-        return as_native(self._user_factors(weights)) @ as_native(self.item_factors_).T
+        return as_native(self._user_factors(histories)) @ as_native(self.item_factors_).T
 
     def _similar(self, items: np.ndarray, k: int, themselves: csr_array) -> TopK:
         return similar_factors(self.item_factors_[:, :-1], items, k, themselves)

@@ -1,6 +1,8 @@
 """Refuse what cannot be ranked, with a message that says what is wrong and where."""
 
+from collections.abc import Callable
 from numbers import Integral
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,11 +15,23 @@ _FLOATS = (np.float16, np.float32, np.float64, torch.float16, torch.bfloat16, to
 _MAX_ITEMS = 2**31 - 1  # an id shares one 64-bit key with its score
 
 
-def check_count(**values: int) -> None:
-    """Raise a ValueError that names the first value that is not a whole number of at least 1."""
-    for name, value in values.items():
-        if isinstance(value, bool | np.bool_) or not isinstance(value, Integral) or value < 1:
-            raise ValueError(f"{name} must be a whole number of at least 1, got {value!r}")
+def rule(holds: Callable[[Any], bool], words: str) -> Callable[..., None]:
+    """Make a check that raises a ValueError for the first value, given by name, that does not keep a rule."""
+
+    def check(**values: Any) -> None:
+        for name, value in values.items():
+            if not holds(value):
+                raise ValueError(f"{name} must {words}, got {value!r}")
+
+    return check
+
+
+def is_whole(value: object, least: int) -> bool:
+    """Say whether a value is a whole number of at least so much; truth values are none."""
+    return isinstance(value, Integral) and not isinstance(value, bool | np.bool_) and value >= least
+
+
+check_count = rule(lambda value: is_whole(value, 1), "be a whole number of at least 1")
 
 
 def check_floats(name: str, values: Array) -> None:

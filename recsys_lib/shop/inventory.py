@@ -30,11 +30,6 @@ def simulate_stock(
         Weeks, at least 1.
     reorder_point : array, shape (n_series,), optional
         s, below S.
-
-    Raises
-    ------
-    ValueError
-        If shapes do not fit, demand or S is no number of at least 0, s is not below S, or lead_time below 1.
     """
     demand, level = np.asarray(demand, np.float64), np.asarray(order_up_to, np.float64)
     if demand.ndim != 2 or level.shape != demand.shape[:1]:

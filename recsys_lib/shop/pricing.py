@@ -30,12 +30,6 @@ def weekly_panel(
     pandas.DataFrame
         `product_id`, `store_id`, `week`, `quantity`, `price` (paid per piece, NaN where none was sold),
         `chain_price` (median of the *other* stores), `display`, `mailer` (0 or 1); sorted by the first three.
-
-    Raises
-    ------
-    ValueError
-        If a column is missing, a line lacks its product, store or week, a quantity or an amount paid is not
-        above 0, or no product has weeks enough.
     """
     _check_lines(lines)
     check_columns(promotions, [*CELL, "display_location", "mailer_location"])
@@ -82,12 +76,6 @@ def poisson_effects(
     -------
     tuple of array, shape (n_columns,)
         The coefficients and their standard errors.
-
-    Raises
-    ------
-    ValueError
-        If lengths differ, y is negative, x not finite, a group has no sale, there is only one cluster, or the
-        columns of x do not settle their coefficients.
 
     References
     ----------

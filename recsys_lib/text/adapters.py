@@ -44,8 +44,6 @@ def add_adapters(model: nn.Module, *, rank: int = 8, seed: int = 0) -> nn.Module
     ----------
     model : nn.Module
         A `PairClassifier`, `ContrastiveModel` or other model around a BERT; changed in place.
-    rank : int
-    seed : int
 
     Returns
     -------

@@ -14,10 +14,8 @@ def delete_words(texts: Sequence[str], share: float = 0.1, *, seed: int = 0) -> 
 
     Parameters
     ----------
-    texts : sequence of str
     share : float
         Probability of each word to be left out, from 0 to 1.
-    seed : int
 
     Returns
     -------

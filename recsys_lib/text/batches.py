@@ -58,8 +58,6 @@ def tokenize(
 
     Parameters
     ----------
-    tokenizer : PreTrainedTokenizerBase
-    texts : sequence of str
     pairs : sequence of str, optional
         A second text for each, behind a separator.
     max_tokens : int
@@ -96,7 +94,6 @@ def length_batches(
     Parameters
     ----------
     lengths : array of int, shape (n,)
-    batch_size : int
     generator : np.random.Generator, optional
         With it, texts are shuffled, and sorted by length only within windows of 50 batches; then the batches
         are shuffled: the order stays random, and little is padded. Without it, all texts are sorted, the

@@ -52,7 +52,6 @@ def load_text_model(
     masked : bool
         With the head that guesses masked words. If the model comes without one, as MiniLM does, the head is
         drawn at random and has to be trained.
-    device : str or torch.device
     seed : int
         Draws the weights that the model does not bring along.
 
@@ -111,7 +110,6 @@ def encode(
 
     Parameters
     ----------
-    text_model : TextModel
     texts : sequence of str
         Equal texts are encoded once.
     batch_size : int

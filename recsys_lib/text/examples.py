@@ -35,7 +35,6 @@ def purchase_pairs(
         First instant of the month whose purchases are to be predicted.
     n : int
         Number of pairs, half of each kind; fewer if the month does not hold so many.
-    generator : np.random.Generator
     negatives : str
         "popularity" or "uniform": how the products of negative pairs are drawn.
 

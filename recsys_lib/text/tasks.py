@@ -186,7 +186,6 @@ def labeled_pairs(
 
     Parameters
     ----------
-    tokenizer : PreTrainedTokenizerBase
     first, second : sequence of str, shape (n,)
         For instance a household's text and a product's. Long pairs are cut off, as in `tokenize`.
     labels : array, shape (n,)
@@ -275,7 +274,6 @@ def matching_texts(
 
     Parameters
     ----------
-    tokenizer : PreTrainedTokenizerBase
     first, second : sequence of str, shape (n,)
         Two different texts in each pair. Long ones are cut off, as in `tokenize`.
     """

@@ -68,7 +68,6 @@ def fit(
         Texts per step.
     rate : float
         Learning rate after the warm-up; from there it falls in a straight line to 0.
-    seed : int
 
     Raises
     ------

@@ -81,7 +81,7 @@ def test_times_are_needed():
     [
         ({"own": 1.5}, "own must lie between 0 and 1"),
         ({"group": 0}, "group must be"),
-        ({"group_decay": -0.1}, "group_decay must be a finite number of at least 0"),
+        ({"group_decay": -0.1}, "group_decay must lie between 0 and 1"),
     ],
 )
 def test_bad_settings(settings, message):

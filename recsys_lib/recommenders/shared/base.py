@@ -36,6 +36,7 @@ from recsys_lib.recommenders.shared.checks import (
     check_settings,
 )
 from recsys_lib.recommenders.shared.products import user_counts
+from recsys_lib.recommenders.shared.weighting import value_weights
 from recsys_lib.scoring import TopK, top_k, top_k_blocks
 from recsys_lib.scoring.checks import resolve_device
 
@@ -58,6 +59,8 @@ class Recommender:
     device : str
         "cpu", "auto", "cuda" or "mps": where dense arithmetic and ranking happen. On the host, NumPy arrays
         are returned; elsewhere tensors that stay there.
+    weighting, half_life
+        Of the models that have them: how much an interaction counts (w in formulas), see `weighting.weigh`.
 
     Attributes
     ----------
@@ -177,7 +180,10 @@ class Recommender:
         self._check_can("fold_in")
         histories = check_histories(histories, len(self.items_))
         known = np.diff(histories.indptr) > 0
-        return self._complete(self._fold_in(histories[np.flatnonzero(known)]), known)
+        histories = histories[np.flatnonzero(known)]
+        if hasattr(self, "weighting"):
+            histories = value_weights(histories, self.weighting, self.half_life)
+        return self._complete(self._fold_in(histories), known)
 
     def similar(self, items: np.ndarray, k: int = 10) -> TopK:
         """List the k items most similar to each of some items.
@@ -186,7 +192,6 @@ class Recommender:
         ----------
         items : integer array, shape (n,)
             Positions.
-        k : int
 
         Returns
         -------
@@ -256,7 +261,7 @@ class Recommender:
         return factors[0] @ factors[1].T
 
     def _fold_in(self, histories: csr_array) -> Array:
-        """Scores of users with these histories, none of them empty."""
+        """Scores of users with these histories, weighed where the model has a `weighting`; none is empty."""
         raise NotImplementedError
 
     def _similar(self, items: np.ndarray, k: int, themselves: csr_array) -> TopK:

@@ -5,7 +5,7 @@ A field of a model says in its annotation what it may be: `factors: Count`, `hal
 
 from collections.abc import Callable
 from dataclasses import fields
-from numbers import Integral, Real
+from numbers import Real
 from types import NoneType
 from typing import Annotated, Any, get_args, get_type_hints
 
@@ -16,7 +16,7 @@ from scipy.sparse import csr_array, issparse
 
 from recsys_lib.data import Interactions
 from recsys_lib.data.values import LARGEST, SMALLEST, summed_pairs
-from recsys_lib.scoring.checks import check_count as check_count
+from recsys_lib.scoring.checks import check_count, is_whole, rule
 
 
 def check_interactions(train: Interactions, name: str = "train") -> None:
@@ -50,52 +50,16 @@ def check_memory(wanted: int, what: str, instead: str) -> None:
         raise MemoryError(f"{what} takes {wanted:,} bytes, and {free:,} are free: {instead}")
 
 
-def check_positive(**values: float) -> None:
-    """Refuse the first hyper-parameter that is not a finite number above 0."""
-    for name, value in values.items():
-        if not (_is_number(value) and value > 0):
-            raise ValueError(f"{name} must be a number above 0, got {value!r}")
-
-
-def check_share(**values: float) -> None:
-    """Refuse the first hyper-parameter that is not a number from 0 to 1."""
-    check_not_negative(**values)
-    for name, value in values.items():
-        if value > 1:
-            raise ValueError(f"{name} must lie between 0 and 1, got {value!r}")
-
-
-def check_not_negative(**values: float) -> None:
-    """Refuse the first hyper-parameter that is not a finite number of at least 0."""
-    for name, value in values.items():
-        if not (_is_number(value) and value >= 0):
-            raise ValueError(f"{name} must be a finite number of at least 0, got {value!r}")
-
-
-def check_seed(seed: int) -> None:
-    """Refuse a seed that is not a whole number of at least 0."""
-    if isinstance(seed, bool) or not isinstance(seed, Integral) or seed < 0:
-        raise ValueError(f"seed must be a whole number of at least 0, got {seed!r}")
-
-
-def check_flag(**values: bool) -> None:
-    """Refuse the first hyper-parameter that is no truth value."""
-    for name, value in values.items():
-        if not isinstance(value, bool):
-            raise ValueError(f"{name} must be True or False, got {value!r}")
-
-
 def one_of(*choices: str) -> Callable[..., None]:
     """Make a check that refuses the first hyper-parameter that is none of some words."""
-
-    def check(**values: str) -> None:
-        for name, value in values.items():
-            if value not in choices:
-                raise ValueError(f"{name} must be one of {choices}, got {value!r}")
-
-    return check
+    return rule(choices.__contains__, f"be one of {choices}")
 
 
+check_positive = rule(lambda value: _is_number(value) and value > 0, "be a number above 0")
+check_not_negative = rule(lambda value: _is_number(value) and value >= 0, "be a finite number of at least 0")
+check_share = rule(lambda value: _is_number(value) and 0 <= value <= 1, "lie between 0 and 1")
+check_seed = rule(lambda value: is_whole(value, 0), "be a whole number of at least 0")
+check_flag = rule(lambda value: isinstance(value, bool), "be True or False")
 Count, Seed = Annotated[int, check_count], Annotated[int, check_seed]
 Positive, NotNegative = Annotated[float, check_positive], Annotated[float, check_not_negative]
 Share, Flag = Annotated[float, check_share], Annotated[bool, check_flag]

@@ -36,11 +36,15 @@ def weigh(train: Interactions, weighting: str = "count", half_life: float | None
     if half_life is not None:
         check_positive(half_life=half_life)
     weights = train.matrix.copy() if half_life is None else _decayed(train, weighting, half_life)
-    if weighting == "log":
-        weights.data = np.log1p(weights.data)
-    elif weighting == "binary" and half_life is None:
-        weights.data = np.ones_like(weights.data)
-    return weights
+    return value_weights(weights, weighting, half_life)
+
+
+def value_weights(values: csr_array, weighting: str, half_life: float | None = None) -> csr_array:
+    """Weigh sums of values, which stay as they are; with a half-life they have faded already."""
+    if weighting == "count" or (weighting == "binary" and half_life is not None):
+        return values
+    weights = np.log1p(values.data) if weighting == "log" else np.ones_like(values.data)
+    return csr_array((weights, values.indices, values.indptr), shape=values.shape)
 
 
 def recent_users(train: Interactions, days: float) -> np.ndarray:

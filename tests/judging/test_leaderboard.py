@@ -248,13 +248,15 @@ def test_fingerprint_sees_every_change(benchmark):
 
 
 def test_peak_growth_sees_a_large_array():
-    with peak_growth() as grown:
-        large = np.ones(200 * 2**17)  # 200 MiB, too large to come from what is reserved already
-        del large
-    assert 150 < grown() < 300
-    with peak_growth() as grown:
-        pass
-    assert grown() < 30
+    def grown_by(mebibytes: int) -> float:
+        with peak_growth() as grown:
+            large = np.ones(mebibytes * 2**17)
+            del large
+        return grown()
+
+    # Too large to come from what is reserved already; the median, for earlier tests' memory may go just now.
+    assert 150 < np.median([grown_by(200) for _ in range(3)]) < 300
+    assert np.median([grown_by(0) for _ in range(3)]) < 30
 
 
 def test_the_highest_value_is_looked_for_inside_the_block_and_at_both_ends():

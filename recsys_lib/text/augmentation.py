@@ -20,7 +20,8 @@ def delete_words(texts: Sequence[str], share: float = 0.1, *, seed: int = 0) -> 
     >>> delete_words(["frozen breaded stick; vegetables; white bread"], 0.4)
     ['frozen; vegetables; white bread']
     """
-    _check_share(share)
+    if not 0 <= share <= 1:
+        raise ValueError(f"share must lie between 0 and 1, got {share}")
     generator = np.random.default_rng(seed)
     shortened = []
     for text in check_texts(texts, "texts"):
@@ -33,15 +34,6 @@ def delete_words(texts: Sequence[str], share: float = 0.1, *, seed: int = 0) -> 
                 kept.append(word)
             elif kept and word[-1] in SEPARATORS and kept[-1][-1] not in SEPARATORS:
                 kept[-1] += word[-1]
-        shortened.append(_join(kept))
+        text = " ".join(kept)
+        shortened.append(text.rstrip(SEPARATORS + " ") or text)
     return shortened
-
-
-def _join(words: list[str]) -> str:
-    text = " ".join(words)
-    return text.rstrip(SEPARATORS + " ") or text
-
-
-def _check_share(share: float) -> None:
-    if not 0 <= share <= 1:
-        raise ValueError(f"share must lie between 0 and 1, got {share}")

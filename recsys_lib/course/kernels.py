@@ -118,7 +118,8 @@ def execute_notebook(
     write_notebook(executed, target)
     cells = [cell for cell in code_cells(executed) if not ADDED_TAGS & set(tags(cell))]
     failure = _failure(executed, error) if error else None
-    cells_run = len(cells) if failure is None else _finished(cells)
+    started = [cell for cell in cells if cell.metadata.get("papermill", {}).get("start_time")]
+    cells_run = len(cells) if failure is None else max(len(started) - 1, 0)
     return Execution(source.stem, len(cells), cells_run, seconds, peak_mib(), failure)
 
 
@@ -147,11 +148,6 @@ def _resident_bytes(runner: psutil.Process, before: set[int]) -> int:
         except psutil.Error:  # it ended meanwhile
             continue
     return total
-
-
-def _finished(cells: list[NotebookNode]) -> int:
-    started = [cell for cell in cells if cell.metadata.get("papermill", {}).get("start_time")]
-    return max(len(started) - 1, 0)
 
 
 def _failure(executed: NotebookNode, error: Exception) -> Failure:

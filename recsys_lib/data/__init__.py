@@ -12,10 +12,9 @@ from recsys_lib.data.complete_journey import (
 from recsys_lib.data.households import assert_no_future, between, household_view, promotion_flags
 from recsys_lib.data.interactions import Interactions, Split, discovery, names_of
 from recsys_lib.data.movielens import MovieLens, load_movielens_1m, load_movielens_100k, movie_texts
-from recsys_lib.data.open_bandit import load_open_bandit
-from recsys_lib.data.other_shops import load_instacart_sample, load_ta_feng_baskets
 from recsys_lib.data.own_data import load_interactions
 from recsys_lib.data.prepared import prepared_households, prepared_lines
 from recsys_lib.data.protocols import complete_journey_december, movielens_100k_stratified
 from recsys_lib.data.splits import Parts, split_by_time, split_random, split_stratified, to_matrices
 from recsys_lib.data.texts import product_texts, spell_out, spell_size
+from recsys_lib.data.wheels import load_instacart_sample, load_open_bandit, load_ta_feng_baskets

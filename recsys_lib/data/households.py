@@ -120,7 +120,8 @@ def household_view(
     for name, table in (("campaigns", journey.campaigns), ("coupons_redeemed", journey.coupon_redemptions)):
         counts = table["household_id"].value_counts()
         view[name] = counts.reindex(view.index, fill_value=0).to_numpy()
-    return _demographics(view, journey.demographics)
+    view["has_demographics"] = view.index.isin(journey.demographics["household_id"])
+    return view.join(journey.demographics.set_index("household_id").reindex(view.index).fillna(UNKNOWN))
 
 
 def promotion_flags(transactions: pd.DataFrame) -> pd.DataFrame:
@@ -171,8 +172,3 @@ def _purchases(lines: pd.DataFrame, as_of: pd.Timestamp) -> pd.DataFrame:
     discount = view.pop("discount")
     view["discount_share"] = discount / (view["spend"] + discount)
     return view
-
-
-def _demographics(view: pd.DataFrame, demographics: pd.DataFrame) -> pd.DataFrame:
-    view["has_demographics"] = view.index.isin(demographics["household_id"])
-    return view.join(demographics.set_index("household_id").reindex(view.index).fillna(UNKNOWN))

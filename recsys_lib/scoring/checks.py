@@ -123,14 +123,11 @@ def check_values(queries: Array, items: Array) -> None:
 
 def check_scores(name: str, scores: Array, first_row: int) -> None:
     """Raise if a score is NaN; -inf is allowed and means "not a candidate"."""
-    if isinstance(scores, torch.Tensor):
-        bad = torch.isnan(scores)
-        where = bad.nonzero()[0].tolist() if bool(bad.any()) else None
-    else:
-        bad = np.isnan(scores)
-        where = np.argwhere(bad)[0].tolist() if bad.any() else None
-    if where is not None:
-        raise ValueError(f"{name}[{where[0] + first_row}, {where[1]}] is nan")
+    library = torch if isinstance(scores, torch.Tensor) else np
+    bad = library.isnan(scores)
+    if bool(bad.any()):
+        row, column = library.argwhere(bad)[0].tolist()
+        raise ValueError(f"{name}[{row + first_row}, {column}] is nan")
 
 
 def _is_double(values: Array) -> bool:
@@ -166,12 +163,9 @@ def _largest_on_host(values: np.ndarray) -> float:
 
 def _report(name: str, values: Array) -> None:
     """Raise with the place of the first NaN or infinite value, if there is one."""
+    library = torch if isinstance(values, torch.Tensor) else np
     for start in range(0, values.shape[0], 4096):
         block = values[start : start + 4096]
-        if isinstance(block, torch.Tensor):
-            places = (~torch.isfinite(block)).nonzero()[:1].tolist()
-        else:
-            places = np.argwhere(~np.isfinite(block))[:1].tolist()
-        for row, column in places:
+        for row, column in library.argwhere(~library.isfinite(block))[:1].tolist():
             kind = "nan" if bool(block[row, column] != block[row, column]) else "infinite"
             raise ValueError(f"{name}[{start + row}, {column}] is {kind}; factors must be finite")

@@ -44,7 +44,7 @@ def rank_factors(
     def run(task: Task) -> np.ndarray:
         buffer = np.empty(max_scores, dtype)
         block = np.ascontiguousarray(queries[task.queries], dtype)
-        exclusion = _Seen.of(seen, task, order)
+        exclusion = _Seen(*excluded_pairs(seen, task.queries, None if order is None else order.places))
         if order is None:
             return _rank_in_order(block, items, k, exclusion, buffer, task)
         return _rank_by_norm(block, items, k, exclusion, buffer, task, order)
@@ -65,7 +65,7 @@ def rank_scores(
         source = scores[task.queries]
         buffer = np.empty(_MAX_SCORES, dtype)
         rows = slice(task.queries.start + first_query, task.queries.stop + first_query)
-        exclusion = _Seen.of(seen, Task(rows, task.items), None)
+        exclusion = _Seen(*excluded_pairs(seen, rows))
         best = RunningBest(len(source), k, dtype)
         for start, stop, block in _blocks(task.items, len(source), buffer):
             block[: stop - start] = source[:, start:stop].T
@@ -143,35 +143,37 @@ def _blocks(items: slice, n_queries: int, buffer: np.ndarray) -> Iterator[tuple[
 
 
 def _next_block(start: int, end: int, n_queries: int, buffer: np.ndarray) -> tuple[int, np.ndarray]:
-    stop = min(start + _height(n_queries, buffer), end)
+    height = min(_MAX_HEIGHT, len(buffer) // n_queries) // GROUP * GROUP  # items per block
+    stop = min(start + height, end)
     rows = ceil((stop - start) / GROUP) * GROUP
     block = buffer[: rows * n_queries].reshape(rows, n_queries)
     block[stop - start :] = -np.inf
     return stop, block
 
 
-def _height(n_queries: int, buffer: np.ndarray) -> int:
-    """Return the number of items per block, a multiple of GROUP."""
-    return min(_MAX_HEIGHT, len(buffer) // n_queries) // GROUP * GROUP
+def excluded_pairs(
+    seen: csr_array | None, queries: slice, places: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the excluded (query, item) pairs of a range of queries, in the order in which items are visited.
+
+    Queries are counted from the first of the range. `places` says where each item comes in that order;
+    without it, items come by id.
+    """
+    if seen is None:
+        return np.empty(0, np.int64), np.empty(0, np.int64)
+    bounds = seen.indptr[queries.start : queries.stop + 1].astype(np.int64)
+    items = seen.indices[bounds[0] : bounds[-1]]
+    items = items if places is None else places[items]
+    order = np.argsort(items, kind="stable")
+    return np.repeat(np.arange(len(bounds) - 1), np.diff(bounds))[order], items[order]
 
 
 @dataclass(frozen=True)
 class _Seen:
-    """The excluded (query, item) pairs of one task, in the order in which its items are visited."""
+    """The excluded (query, item) pairs of one task, from `excluded_pairs`."""
 
-    rows: np.ndarray  # query, counted from the task's first
-    places: np.ndarray  # place of the item in the order of visit, ascending
-
-    @classmethod
-    def of(cls, seen: csr_array | None, task: Task, order: NormOrder | None) -> _Seen:
-        if seen is None:
-            return cls(np.empty(0, np.int64), np.empty(0, np.int64))
-        bounds = seen.indptr[task.queries.start : task.queries.stop + 1].astype(np.int64)
-        places = seen.indices[bounds[0] : bounds[-1]]
-        if order is not None:
-            places = order.places[places]
-        by_place = np.argsort(places, kind="stable")
-        return cls(np.repeat(np.arange(len(bounds) - 1), np.diff(bounds))[by_place], places[by_place])
+    rows: np.ndarray
+    places: np.ndarray
 
     def blank(self, block: np.ndarray, start: int, stop: int) -> None:
         """Set the excluded scores of the items at places [start, stop) to -inf."""

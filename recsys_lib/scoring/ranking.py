@@ -82,21 +82,17 @@ def top_k(
     checks.check_factors(queries, items)
     place = checks.device_of(queries, device)
     seen = checks.check_exclude(exclude, (queries.shape[0], items.shape[0]))
-    if isinstance(queries, np.ndarray):
-        if place.type == "cpu":
-            if check_finite:
-                checks.check_values(queries, items)
-            return TopK(*host.rank_factors(queries, items, k, seen, max_bytes))
-        moved = torch.from_numpy(queries).to(place), torch.from_numpy(items).to(place)
-        ids, scores = accelerator.rank_factors(*moved, k, seen, max_bytes, check_finite)
-        return TopK(ids.cpu().numpy(), scores.cpu().numpy())
+    given = isinstance(queries, np.ndarray)
     if place.type == "cpu":
-        arrays = _as_numpy(queries), _as_numpy(items)
+        factors = (queries, items) if given else (_as_numpy(queries), _as_numpy(items))
         if check_finite:
-            checks.check_values(*arrays)
-        return _as_tensors(host.rank_factors(*arrays, k, seen, max_bytes))
+            checks.check_values(*factors)
+        found = host.rank_factors(*factors, k, seen, max_bytes)
+        return TopK(*found) if given else _as_tensors(found)
     with torch.no_grad():
-        return TopK(*accelerator.rank_factors(queries, items, k, seen, max_bytes, check_finite))
+        factors = (torch.as_tensor(part).to(place) for part in (queries, items))
+        found = accelerator.rank_factors(*factors, k, seen, max_bytes, check_finite)
+        return TopK(*(part.cpu().numpy() for part in found)) if given else TopK(*found)
 
 
 def top_k_blocks(

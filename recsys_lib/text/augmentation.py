@@ -10,25 +10,18 @@ SEPARATORS = ";,"
 
 
 def delete_words(texts: Sequence[str], share: float = 0.1, *, seed: int = 0) -> list[str]:
-    """Leave out words at random; each text keeps at least one.
+    """Leave out words at random, each with the chance `share`; each text keeps at least one.
 
-    Parameters
-    ----------
-    share : float
-        Probability of each word to be left out, from 0 to 1.
-
-    Returns
-    -------
-    list of str
-        One new text for each, none of them empty, and the same again for the same seed. The separator
-        behind a word left out goes to the word before it, so that lists stay lists.
+    The same seed gives the same texts. The separator behind a word left out goes to the word before it, so
+    that lists stay lists.
 
     Examples
     --------
     >>> delete_words(["frozen breaded stick; vegetables; white bread"], 0.4)
     ['frozen; vegetables; white bread']
     """
-    _check_share(share)
+    if not 0 <= share <= 1:
+        raise ValueError(f"share must lie between 0 and 1, got {share}")
     generator = np.random.default_rng(seed)
     shortened = []
     for text in check_texts(texts, "texts"):
@@ -41,15 +34,6 @@ def delete_words(texts: Sequence[str], share: float = 0.1, *, seed: int = 0) -> 
                 kept.append(word)
             elif kept and word[-1] in SEPARATORS and kept[-1][-1] not in SEPARATORS:
                 kept[-1] += word[-1]
-        shortened.append(_join(kept))
+        text = " ".join(kept)
+        shortened.append(text.rstrip(SEPARATORS + " ") or text)
     return shortened
-
-
-def _join(words: list[str]) -> str:
-    text = " ".join(words)
-    return text.rstrip(SEPARATORS + " ") or text
-
-
-def _check_share(share: float) -> None:
-    if not 0 <= share <= 1:
-        raise ValueError(f"share must lie between 0 and 1, got {share}")

@@ -63,16 +63,6 @@ def fork_rng(device: torch.device) -> AbstractContextManager:
     return torch.random.fork_rng(devices=[device] if device.type == "cuda" else [])
 
 
-@contextmanager
-def training_mode(model: nn.Module) -> Iterator[None]:
-    """Switch dropout on, and afterwards off."""
-    model.train()
-    try:
-        yield
-    finally:
-        model.eval()
-
-
 def seed_torch(device: torch.device, key: list[int]) -> None:
     """Start torch's random numbers over, at a place that depends on nothing but `key`."""
     number = int(np.random.default_rng(key).integers(2**62))

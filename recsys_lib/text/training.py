@@ -1,6 +1,7 @@
 """A training loop to read from top to bottom: AdamW, warm-up, clipping, early stopping."""
 
 import time
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -17,7 +18,6 @@ from recsys_lib.text.steps import (
     seed_torch,
     to_device,
     train_step,
-    training_mode,
 )
 from recsys_lib.text.tasks import IGNORED, Batch, Examples
 
@@ -86,7 +86,9 @@ def fit(
     scaler = torch.amp.GradScaler(device.type, enabled=half_precision(device) is torch.float16)
     steps = epochs * -(-len(train.lengths) // batch_size)
     history, best, started = History(), {}, time.perf_counter()
-    with fork_rng(device), training_mode(model):
+    with fork_rng(device), ExitStack() as ending:
+        model.train()  # dropout is on, and whatever happens off at the end
+        ending.callback(model.eval)
         for epoch in range(epochs):
             batches = length_batches(train.lengths, batch_size, np.random.default_rng([seed, ORDER, epoch]))
             for number, rows in enumerate(batches):

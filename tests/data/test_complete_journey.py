@@ -6,7 +6,13 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
-from recsys_lib.data import complete_journey_folder, load_complete_journey, load_promotions, load_table
+from recsys_lib.data import (
+    complete_journey,
+    complete_journey_folder,
+    load_complete_journey,
+    load_promotions,
+    load_table,
+)
 
 ROWS = {
     "transactions": 1_469_307,
@@ -74,26 +80,32 @@ def test_no_matching_promotion_gives_an_empty_table():
     assert list(none.columns) == ["product_id", "store_id", "display_location", "mailer_location", "week"]
 
 
-def test_unknown_names_are_refused_with_the_known_ones():
+@pytest.fixture
+def own_folder(tmp_path, monkeypatch):
+    monkeypatch.setattr(complete_journey, "complete_journey_folder", lambda: tmp_path)
+    return tmp_path
+
+
+def test_unknown_names_are_refused_with_the_known_ones(own_folder):
     with pytest.raises(ValueError, match=r"no table 'product'.*products"):
         load_table("product")
     with pytest.raises(ValueError, match=r"no column 'price'.*brand"):
         load_table("products", ["price"])
     with pytest.raises(FileNotFoundError, match=r"campaigns\.parquet is missing"):
-        load_table("campaigns", folder="nowhere")
+        load_table("campaigns")
 
 
-def test_a_table_that_breaks_its_schema_is_refused_with_its_first_bad_row(tmp_path):
+def test_a_table_that_breaks_its_schema_is_refused_with_its_first_bad_row(own_folder):
     table = pa.table({"campaign_id": [1, -2, 3], "household_id": [1, 2, 3]})
-    pq.write_table(table, tmp_path / "campaigns.parquet")
+    pq.write_table(table, own_folder / "campaigns.parquet")
     with pytest.raises(ValueError, match=r"table 'campaigns': column 'campaign_id', row 1 .*-2"):
-        load_table("campaigns", folder=tmp_path)
+        load_table("campaigns")
 
 
-def test_a_repeated_key_is_refused(tmp_path):
+def test_a_repeated_key_is_refused(own_folder):
     table = pa.table({"campaign_id": [1, 1], "household_id": [2, 2]})
-    pq.write_table(table, tmp_path / "campaigns.parquet")
+    pq.write_table(table, own_folder / "campaigns.parquet")
     for columns in (None, ["campaign_id", "household_id"]):
         with pytest.raises(ValueError, match="table 'campaigns'"):
-            load_table("campaigns", columns, folder=tmp_path)
-    assert len(load_table("campaigns", ["campaign_id"], folder=tmp_path)) == 2  # half a key may repeat
+            load_table("campaigns", columns)
+    assert len(load_table("campaigns", ["campaign_id"])) == 2  # half a key may repeat

@@ -200,17 +200,17 @@ def test_lists_folder_by_environment(counted, tmp_path, monkeypatch):
 def test_judge_measures_what_the_metrics_say(benchmark, tmp_path):
     contender = Contender("ItemKNN", ItemKNN(), tuple(benchmark.tasks))
     lists = ranked_lists(contender, benchmark)
-    rows, per_user = judge("ItemKNN", lists, benchmark, k=5, resamples=100)
+    rows, per_user = judge("ItemKNN", lists, benchmark, resamples=100)
     found = {(row["task"], row["metric"]): row for row in rows}
     for task, (relevant, _) in benchmark.tasks.items():
-        expected = ranking_metrics(lists.ids[task], relevant, k=5)
+        expected = ranking_metrics(lists.ids[task], relevant, k=10)
         for metric in ("ndcg", "map", "precision", "recall", "mrr"):
-            row = found[task, f"{metric}@5"]
+            row = found[task, f"{metric}@10"]
             assert row["value"] == pytest.approx(expected[metric])
             assert row["low"] <= row["value"] <= row["high"]
             assert np.nanmean(per_user[task][metric]) == pytest.approx(expected[metric])
-        about = catalogue_metrics(lists.ids[task][:, :5], benchmark.split.train)
-        assert found[task, "coverage@5"]["value"] == pytest.approx(about["coverage"])
+        about = catalogue_metrics(lists.ids[task][:, :10], benchmark.split.train)
+        assert found[task, "coverage@10"]["value"] == pytest.approx(about["coverage"])
         assert found[task, "fit_seconds"]["value"] == lists.fit_seconds
     assert len(rows) == 2 * (5 + 3 + 3)
 

@@ -460,7 +460,6 @@ def test_explanations_add_up_to_the_score(fitted, kind):
         assert contribution.sum() == pytest.approx(scores[user, item], rel=1e-4, abs=1e-5)
         assert contribution.is_monotonic_decreasing
         assert reasons.columns[-1] == "contribution"
-        pd.testing.assert_frame_equal(fitted.explain(user, item, 1), reasons[:1])
 
 
 def test_explanations_name_what_was_asked_for(fitted, kind):
@@ -637,13 +636,6 @@ def test_more_items_than_users(kind):
 def test_scores_lie_in_memory_row_by_row(fitted):
     for users in (None, np.array([0, -1])):
         assert fitted.score(users).flags.c_contiguous
-
-
-@pytest.mark.parametrize("n", [0, -1, 2.5, "a"])
-def test_a_number_of_reasons_is_a_count(fitted, kind, n):
-    needs(kind, "explain")
-    with pytest.raises(ValueError, match="n must be a whole number"):
-        fitted.explain(0, 3, n)
 
 
 def test_a_seed_is_a_whole_number(kind):

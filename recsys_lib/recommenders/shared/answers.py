@@ -1,31 +1,20 @@
-"""Answers of models: lists of similar items, tables of reasons, and a bar while they are fitted."""
+"""Answers of models: lists of similar items, and a bar while they are fitted."""
 
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Iterable
 
 import numpy as np
-import pandas as pd
 import torch
 from scipy.sparse import csr_array
 from tqdm import tqdm
 
 from recsys_lib.recommenders.shared.arrays import as_native
 from recsys_lib.scoring import TopK, top_k
-from recsys_lib.scoring.checks import check_count
 
 
 def unit_rows(positions: np.ndarray, total: int) -> csr_array:
     """Return a row per position that holds a 1 there: a history of one item, or an item to exclude."""
     n = len(positions)
     return csr_array((np.ones(n, np.float32), positions, np.arange(n + 1)), shape=(n, total))
-
-
-def largest_first(columns: Mapping[str, Any], n: int | None) -> pd.DataFrame:
-    """Return a table of reasons, the n largest contributions first."""
-    if n is not None:
-        check_count(n=n)
-    order = np.argsort(-np.asarray(columns["contribution"]), kind="stable")[:n]
-    return pd.DataFrame(columns).iloc[order].reset_index(drop=True)
 
 
 def similar_factors(factors: torch.Tensor, items: np.ndarray, k: int, themselves: csr_array) -> TopK:

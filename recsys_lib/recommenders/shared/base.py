@@ -25,7 +25,7 @@ from sklearn.exceptions import NotFittedError
 
 from recsys_lib.data import Interactions
 from recsys_lib.recommenders.shared import storage
-from recsys_lib.recommenders.shared.answers import largest_first, unit_rows
+from recsys_lib.recommenders.shared.answers import unit_rows
 from recsys_lib.recommenders.shared.arrays import Array, place
 from recsys_lib.recommenders.shared.checks import (
     check_histories,
@@ -205,24 +205,24 @@ class Recommender:
         items = check_positions("items", items, len(self.items_))
         return self._similar(items, k, unit_rows(items, len(self.items_)))
 
-    def explain(self, user: int, item: int, n: int | None = None) -> pd.DataFrame:
+    def explain(self, user: int, item: int) -> pd.DataFrame:
         """Split a score into its reasons.
 
         Parameters
         ----------
         user, item : int
             Positions; of a user with a history.
-        n : int, optional
-            Only the n largest contributions. Default: all; they add up to the score.
 
         Returns
         -------
         pandas.DataFrame
             Largest contribution first. Columns: what the reason is (`item` or `user`: a position; `part`,
-            `reason`), and `contribution`.
+            `reason`), and `contribution`: they add up to the score.
         """
         self._check_can("explain")
-        return largest_first(self._explain(*self._check_pair(user, item)), n)
+        columns = self._explain(*self._check_pair(user, item))
+        order = np.argsort(-np.asarray(columns["contribution"]), kind="stable")
+        return pd.DataFrame(columns).iloc[order].reset_index(drop=True)
 
     def save(self, folder: str | Path) -> None:
         """Store the fitted model as safetensors and JSON; a model that was there is replaced as a whole."""

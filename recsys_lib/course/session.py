@@ -22,7 +22,7 @@ class SettingError(ValueError):
 
 
 def start_notebook(profile: str, seed: int, device: str, data_dir: str | Path | None) -> str:
-    """Check a notebook's settings, make them hold for the library, and return the device, "auto" resolved.
+    """Check the settings that all notebooks have, and make them hold for the library.
 
     Parameters
     ----------
@@ -33,6 +33,11 @@ def start_notebook(profile: str, seed: int, device: str, data_dir: str | Path | 
         "auto", "cpu", "cuda", "cuda:1" or "mps".
     data_dir : str, Path or None
         Becomes `$RECSYS_DATA`; None leaves it as it was when the kernel started.
+
+    Returns
+    -------
+    str
+        The device, with "auto" resolved.
     """
     check_settings(profile, seed, device, data_dir)
     _check_library(Path.cwd())

@@ -24,6 +24,12 @@ def fit_calibration(
     ----------
     p, y : np.ndarray, shape (n,)
         Predicted probabilities of held-out rows, and what happened: 0 or 1.
+    method : {"platt", "isotonic", "none"}
+
+    Returns
+    -------
+    function
+        From probabilities to calibrated probabilities, the same shape.
 
     References
     ----------

@@ -83,7 +83,15 @@ def rfm_segments(table: pd.DataFrame) -> pd.Series:
     5. occasional: comes seldom and spends little
     6. middle: everybody else
 
-    The table is from `rfm_table`; the Series has its index, and the categories `SEGMENTS`.
+    Parameters
+    ----------
+    table : pandas.DataFrame
+        From `rfm_table`.
+
+    Returns
+    -------
+    pandas.Series of category
+        With the index of `table`; the categories are `SEGMENTS`.
     """
     seldom, often = table["frequency"].quantile([1 / 3, 2 / 3])
     little, much = table["monetary"].quantile([1 / 3, 2 / 3])

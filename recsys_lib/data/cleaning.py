@@ -24,7 +24,7 @@ def clean_transactions(transactions: pd.DataFrame, products: pd.DataFrame) -> Cl
     """Keep the purchase lines that say: this household bought this product.
 
     Four steps, in this order: quantity above 0, sales value above 0, product known to the product table,
-    department none of `NO_PRODUCT_DEPARTMENTS`. The report has a row for each; rows kept keep their index.
+    department none of `NO_PRODUCT_DEPARTMENTS`.
 
     Parameters
     ----------
@@ -32,6 +32,11 @@ def clean_transactions(transactions: pd.DataFrame, products: pd.DataFrame) -> Cl
         With columns `quantity`, `sales_value` and `product_id`; left as it is.
     products : pandas.DataFrame
         With columns `product_id` and `department`.
+
+    Returns
+    -------
+    Cleaned
+        `frame`: the rows kept, with their index; `report`: one row per step.
     """
     dropped = products.loc[products["department"].isin(NO_PRODUCT_DEPARTMENTS), "product_id"]
     names = ", ".join(NO_PRODUCT_DEPARTMENTS)
@@ -76,8 +81,17 @@ def local_time(timestamps: pd.Series, zone: str = "America/New_York") -> pd.Seri
     """Turn Complete Journey's UTC stamps into the shops' wall-clock time.
 
     The file's stamps carry no zone. That they are UTC shows in its own week numbers, which turn at 05:00 of
-    the stamp in winter and at 04:00 in summer: midnight in the US Eastern zone. What is returned has no zone
-    either, so that `.dt.hour` is the hour on the shop's clock.
+    the stamp in winter and at 04:00 in summer: midnight in the US Eastern zone.
+
+    Parameters
+    ----------
+    zone : str
+        An IANA zone name.
+
+    Returns
+    -------
+    pandas.Series of datetime64
+        Without a zone, so that `.dt.hour` is the hour on the shop's clock.
     """
     return timestamps.dt.tz_localize("UTC").dt.tz_convert(zone).dt.tz_localize(None)
 

@@ -35,7 +35,12 @@ class CompleteJourney(NamedTuple):
 
 
 def load_complete_journey() -> CompleteJourney:
-    """Load every table but promotions, each checked against its schema; transactions has 1,469,307 rows.
+    """Load every table but promotions, each checked against its schema.
+
+    Returns
+    -------
+    CompleteJourney
+        A named tuple of pandas.DataFrame; `transactions` has 1,469,307 rows.
 
     Raises
     ------

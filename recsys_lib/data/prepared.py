@@ -13,17 +13,28 @@ _VERSION = 1
 
 
 def prepared_lines() -> pd.DataFrame:
-    """Return the cleaned purchase lines, each with its promotion flags, `on_display` and `in_mailer`.
+    """Return the cleaned purchase lines, each with its promotion flags.
 
-    1,439,976 rows in file order, with the columns of transactions.
+    Returns
+    -------
+    pandas.DataFrame
+        1,439,976 rows in file order: the columns of transactions, `on_display` and `in_mailer`.
     """
     return cached_table("lines", _build_lines, _version("transactions", "products", "promotions"))
 
 
 def prepared_households(as_of: str | pd.Timestamp = "2017-12-01") -> pd.DataFrame:
-    """Return the joined view of every household as of a date, indexed by household_id: see `household_view`.
+    """Return the joined view of every household as of a date (see `household_view`).
 
-    The date is by default the cut of `complete_journey_december`.
+    Parameters
+    ----------
+    as_of : str or pandas.Timestamp
+        By default the cut of `complete_journey_december`.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Indexed by household_id.
     """
     day = pd.Timestamp(as_of).isoformat()
 

@@ -16,14 +16,19 @@ def complete_journey_december(*, validation: bool = False) -> Split:
     """Train on eleven months of purchases, test on December 2017.
 
     Purchase lines as `clean_transactions` leaves them; items bought by at least 10 households in train;
-    test restricted to train's households and items: 2,448 households × 16,152 items, 672,198 train pairs,
-    92,880 test pairs. Values count purchase lines, and `events` holds these with their time.
+    test restricted to train's households and items. Values count purchase lines.
 
     Parameters
     ----------
     validation : bool
         If true, the same one month earlier: train before 2017-11-01, November as target. Every choice is
         made here; December is looked at once, at the end.
+
+    Returns
+    -------
+    Split
+        2,448 households × 16,152 items, 672,198 train pairs, 92,880 test pairs. `events` holds the lines
+        with their time.
 
     Notes
     -----
@@ -46,13 +51,16 @@ def complete_journey_december(*, validation: bool = False) -> Split:
 def movielens_100k_stratified(*, validation: bool = False) -> Split:
     """Split MovieLens 100K as the best-known public comparison of recommenders does: 75 % per item.
 
-    75,066 train and 24,934 test ratings of 943 users and 1,682 items; values are ratings.
-
     Parameters
     ----------
     validation : bool
         If true, train's rows are split once more in the same way, and test is left out: hyper-parameters
         are chosen here.
+
+    Returns
+    -------
+    Split
+        75,066 train and 24,934 test ratings of 943 users and 1,682 items; values are ratings.
 
     References
     ----------

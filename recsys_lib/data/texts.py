@@ -33,7 +33,17 @@ def plain_words(kind: str = "abbreviations") -> dict[str, str]:
 
 @cache
 def spell_out(name: str) -> str:
-    """Write a name of the shop's product table (department, category, type) in plain words, in lower case.
+    """Write a name of the shop's product table in plain words.
+
+    Parameters
+    ----------
+    name : str
+        A department, category or type in the shop's capitals.
+
+    Returns
+    -------
+    str
+        In lower case, parts separated by commas.
 
     Examples
     --------
@@ -70,7 +80,7 @@ def spell_size(size: str) -> str:
 
 
 def product_texts(products: pd.DataFrame, fields: Sequence[str] = FIELDS) -> list[str]:
-    """Describe each product in plain words, the most telling field first; "unknown product" without any.
+    """Describe each product in plain words, the most telling field first.
 
     Parameters
     ----------
@@ -78,6 +88,11 @@ def product_texts(products: pd.DataFrame, fields: Sequence[str] = FIELDS) -> lis
         With the columns named by `fields`.
     fields : sequence of str
         Which of `FIELDS`, in which order. Missing values are left out.
+
+    Returns
+    -------
+    list of str
+        One text per row; "unknown product" where every field is missing.
     """
     unknown = [field for field in fields if field not in FIELDS]
     if unknown or not fields:

@@ -55,7 +55,7 @@ class Benchmark(NamedTuple):
 
 
 def open_benchmarks(dataset: str | Path = "both", **columns: str | None) -> dict[str, Benchmark]:
-    """Open the benchmarks that a notebook's parameter `dataset` asks for: by name, in the order to show them.
+    """Open the benchmarks that a notebook's parameter `dataset` asks for.
 
     Parameters
     ----------
@@ -64,6 +64,11 @@ def open_benchmarks(dataset: str | Path = "both", **columns: str | None) -> dict
     **columns
         `user`, `item`, `value`, `time`, `delimiter` and `decimal` of your file, and what is raised where it
         cannot be used: as in `load_interactions`.
+
+    Returns
+    -------
+    dict of str to Benchmark
+        By name, in the order in which they are shown.
     """
     names = ["movielens", "complete_journey"] if str(dataset) == "both" else [dataset]
     opened = [open_benchmark(name, **columns) for name in names]

@@ -27,6 +27,11 @@ def catalogue_metrics(ids: Any, train: Any) -> dict[str, float]:
         Every stored value above 0 is an interaction; its columns are the catalogue. Its users need not be
         those of `ids`.
 
+    Returns
+    -------
+    dict of str to float
+        coverage, novelty, gini.
+
     References
     ----------
     .. [1] Herlocker et al. (2004), "Evaluating collaborative filtering recommender systems", ACM TOIS 22(1).

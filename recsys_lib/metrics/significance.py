@@ -160,11 +160,21 @@ def paired_permutation_test(
 
 
 def holm(p_values: Sequence[float] | np.ndarray) -> np.ndarray:
-    """Adjust p-values of several tests, shape (m,), by Holm's step-down method; in the order given.
+    """Adjust p-values of several tests by Holm's step-down method.
 
     With the m p-values in ascending order, ``adjusted_(i) = max_{j≤i} min(1, (m - j + 1) · p_(j))``.
     Rejecting where the adjusted value is at most 0.05 keeps the chance of any false rejection at most 0.05,
     whatever the dependence between the tests; it never rejects less than Bonferroni's correction [1]_.
+
+    Parameters
+    ----------
+    p_values : array, shape (m,)
+        Between 0 and 1.
+
+    Returns
+    -------
+    np.ndarray, shape (m,)
+        Adjusted p-values, in the order given.
 
     References
     ----------

@@ -48,8 +48,7 @@ def item2vec(  # noqa: PLR0913 - the settings go by name
 
     Per epoch every line meets one other line of its basket, drawn at random; lines alone in their basket
     are left out. Plain gradient descent; the rate falls in a straight line to zero. On a CPU the work is done
-    by one thread, since the steps are too small to share, and the same seed gives the same vectors. Items
-    bought in the same company have similar `item + context`.
+    by one thread, since the steps are too small to share, and the same seed gives the same vectors.
 
     Parameters
     ----------
@@ -61,6 +60,11 @@ def item2vec(  # noqa: PLR0913 - the settings go by name
         Pairs per step. A step adds up the gradients of its pairs, so a larger one needs a smaller `rate`.
     rate : float
         Learning rate of the first step.
+
+    Returns
+    -------
+    ItemVectors
+        Items bought in the same company have similar `item + context`.
 
     References
     ----------

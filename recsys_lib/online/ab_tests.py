@@ -7,10 +7,15 @@ from scipy.stats import norm
 def two_proportion_p_value(
     successes_a: np.ndarray | int, successes_b: np.ndarray | int, n: np.ndarray | int
 ) -> np.ndarray:
-    """Return the two-sided p-value of the pooled z-test for two arms of n users each.
+    """Return the two-sided p-value of the pooled z-test for two equally large arms.
 
     ``z = (p_a − p_b) / √(2 p̄ (1 − p̄) / n)`` with ``p̄`` the rate of both arms together; the p-value is 1 where
     nobody or everybody had a success.
+
+    Parameters
+    ----------
+    n : int or int array
+        Users in each arm.
     """
     difference = (np.asarray(successes_a) - successes_b) / n
     pooled = (np.asarray(successes_a) + successes_b) / (2 * np.asarray(n))
@@ -58,7 +63,7 @@ def two_proportion_sample_size(rate_a: float, rate_b: float, power: float = 0.8,
 def peeking_p_values(
     rate_a: float, rate_b: float, n: int, looks: int, n_experiments: int, rng: np.random.Generator
 ) -> np.ndarray:
-    """Simulate experiments that are looked at again and again while they run: the p-value of each look.
+    """Simulate experiments that are looked at again and again while they run.
 
     Parameters
     ----------
@@ -67,7 +72,12 @@ def peeking_p_values(
     n : int
         Users per arm at the end.
     looks : int
-        At equal distances; the last one is at the end. What is returned has shape (n_experiments, looks).
+        At equal distances; the last one is at the end.
+
+    Returns
+    -------
+    np.ndarray, shape (n_experiments, looks)
+        What `two_proportion_p_value` says at each look.
     """
     if not 1 <= looks <= n:
         raise ValueError(f"looks must be between 1 and the number of users, {n}; got {looks}")

@@ -68,7 +68,7 @@ def play(
     delay: int = 0,
     memory: float = 1.0,
 ) -> np.ndarray:
-    """Let a policy choose arms step by step, in many runs at once: the arms shown, shape (n_runs, n_steps).
+    """Let a policy choose arms step by step, in many runs at once.
 
     Parameters
     ----------
@@ -78,6 +78,11 @@ def play(
         A step is known to the policy, showing and answer, this many steps later.
     memory : float
         What is known is multiplied by this at every step: below 1, old answers fade.
+
+    Returns
+    -------
+    np.ndarray of int, shape (n_runs, n_steps)
+        The arms shown.
     """
     _check_world(chances)
     if delay < 0 or not 0 < memory <= 1 or n_runs < 1:

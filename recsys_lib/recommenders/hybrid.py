@@ -109,9 +109,17 @@ class Hybrid(Recommender):
         self.parts_ = fit_parts(self.parts, train, self.device, item_features)
 
     def choose_again(self, validation: Interactions) -> Self:
-        """Choose the weights once more, for another hybrid that shares the parts, by something else held out.
+        """Choose the weights once more, by something else held out; the parts stay as they are.
 
-        `validation` is of the users and items of train, none of it in train.
+        Parameters
+        ----------
+        validation : Interactions
+            Of the users and items of train, none of it in train.
+
+        Returns
+        -------
+        Hybrid
+            Another one, which shares the parts.
         """
         self._check_fitted()
         again = copy.copy(self)

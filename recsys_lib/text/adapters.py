@@ -38,8 +38,17 @@ class LowRank(nn.Module):
 def add_adapters(model: nn.Module, *, rank: int = 8, seed: int = 0) -> nn.Module:
     """Freeze a model and add small trainable matrices beside its attention's queries and values.
 
-    The model (`PairClassifier`, `ContrastiveModel` or other around a BERT) is changed in place and returned.
     A layer named `head`, if there is one, is trained in full.
+
+    Parameters
+    ----------
+    model : nn.Module
+        A `PairClassifier`, `ContrastiveModel` or other model around a BERT; changed in place.
+
+    Returns
+    -------
+    nn.Module
+        The same model.
 
     References
     ----------

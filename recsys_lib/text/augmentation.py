@@ -10,10 +10,18 @@ SEPARATORS = ";,"
 
 
 def delete_words(texts: Sequence[str], share: float = 0.1, *, seed: int = 0) -> list[str]:
-    """Leave out words at random, each with the chance `share`; each text keeps at least one.
+    """Leave out words at random; each text keeps at least one.
 
-    The same seed gives the same texts. The separator behind a word left out goes to the word before it, so
-    that lists stay lists.
+    Parameters
+    ----------
+    share : float
+        Probability of each word to be left out, from 0 to 1.
+
+    Returns
+    -------
+    list of str
+        One new text for each, none of them empty, and the same again for the same seed. The separator
+        behind a word left out goes to the word before it, so that lists stay lists.
 
     Examples
     --------

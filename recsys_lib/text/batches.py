@@ -89,7 +89,7 @@ def tokenize(
 def length_batches(
     lengths: np.ndarray, batch_size: int, generator: np.random.Generator | None = None
 ) -> list[np.ndarray]:
-    """Cut positions 0 … n − 1 into batches of texts of about the same length, every position exactly once.
+    """Cut positions 0 … n − 1 into batches of texts of about the same length.
 
     Parameters
     ----------
@@ -98,6 +98,11 @@ def length_batches(
         With it, texts are shuffled, and sorted by length only within windows of 50 batches; then the batches
         are shuffled: the order stays random, and little is padded. Without it, all texts are sorted, the
         longest first, so that a batch too large for the memory fails at once.
+
+    Returns
+    -------
+    list of array of int
+        Every position exactly once.
     """
     if batch_size < 1:
         raise ValueError(f"batch_size must be at least 1, got {batch_size}")

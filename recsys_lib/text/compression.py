@@ -77,9 +77,16 @@ class Int8Embedding(nn.Module):
 def quantize(model: Model) -> Model:
     """Copy a model and give its linear layers and embeddings eight bits: about a quarter of the bytes.
 
-    The model is a `PairClassifier` or the `model` of a `TextModel`, as in
-    `dataclasses.replace(text_model, model=quantize(text_model.model))`; adapters have to be merged first. The
-    copy is in evaluation mode, for prediction only: no weight of it learns.
+    Parameters
+    ----------
+    model : nn.Module
+        A `PairClassifier` or the `model` of a `TextModel`, as in
+        `dataclasses.replace(text_model, model=quantize(text_model.model))`. It stays as it is.
+
+    Returns
+    -------
+    nn.Module
+        In evaluation mode, for prediction only: no weight of it learns. Adapters have to be merged first.
 
     References
     ----------
@@ -112,9 +119,19 @@ def model_bytes(model: nn.Module) -> int:
 
 
 def drop_layers(text_model: TextModel, keep: Sequence[int]) -> TextModel:
-    """Copy a model with only some of its layers, whose numbers from 0 are given in rising order.
+    """Copy a model with only some of its layers.
 
-    It has to be trained before use: the remaining layers learned to work with the others.
+    Parameters
+    ----------
+    text_model : TextModel
+        Stays as it is.
+    keep : sequence of int
+        Numbers of the layers, from 0, in rising order.
+
+    Returns
+    -------
+    TextModel
+        To be trained before use: the remaining layers learned to work with the others.
 
     References
     ----------

@@ -42,7 +42,7 @@ def bundled_folder() -> Path:
 def load_text_model(
     name: str | Path | None = None, *, masked: bool = False, device: str | torch.device = "cpu", seed: int = 0
 ) -> TextModel:
-    """Load a BERT with its tokenizer, in evaluation mode.
+    """Load a BERT with its tokenizer.
 
     Parameters
     ----------
@@ -54,6 +54,11 @@ def load_text_model(
         drawn at random and has to be trained.
     seed : int
         Draws the weights that the model does not bring along.
+
+    Returns
+    -------
+    TextModel
+        In evaluation mode.
 
     Raises
     ------

@@ -3,12 +3,13 @@
 from importlib.util import find_spec
 from pathlib import Path
 
+import fastapi  # noqa: F401  (before autodoc reads stubs in place of modules, which pydantic does not take)
 from sphinx.application import Sphinx
 from sphinx.util.fileutil import copy_asset
 
 project = html_title = "Recommendation that runs"
 author = "The authors of this course"
-copyright = "the authors of this course; code and text: MIT"  # noqa: A001
+copyright = "the authors of this course; code and text: MIT"
 extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.autosummary", "sphinx.ext.napoleon"]
 exclude_patterns = ["files/**"]
 

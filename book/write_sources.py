@@ -1,13 +1,11 @@
 """Write the book's sources into a folder: the stored notebooks, and pages made of what is stored.
 
-`make book` calls this, then Sphinx, then `check_links.py`. Nothing is executed and nothing is fetched.
+Nothing is executed and nothing is fetched.
 """
 
-import argparse
 import json
 import re
 import shutil
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -17,7 +15,7 @@ from notebook_pages import as_page, exercises, needs, prose_words
 
 from recsys_lib.course.front.tables import markdown_table
 from recsys_lib.course.notebooks import find_notebooks, read_notebook
-from recsys_lib.files import project_root, read_rows
+from recsys_lib.files import read_rows
 
 TEXT = Path(__file__).with_name("text")
 # Files of the project that are pages of the book; what else a text links to is only named.
@@ -26,21 +24,8 @@ LINK = re.compile(r"(?<!!)\[([^\]]+)\]\(([^)#:]+)(#[\w-]+)?\)")
 WORDS_A_MINUTE = 200
 
 
-def main() -> int:
-    """Run the command line."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("folder", type=Path, help="where the sources go; it is emptied first")
-    parser.add_argument("--repository", default="", help="owner/name on GitHub, for the links to Colab")
-    options = parser.parse_args()
-    if options.repository and not re.fullmatch(r"[\w.-]+/[\w.-]+", options.repository):
-        parser.error(f"the repository must be owner/name, such as ada/course, not '{options.repository}'")
-    write_sources(project_root(), options.folder, options.repository)
-    return 0
-
-
 def write_sources(root: Path, folder: Path, repository: str = "") -> None:
-    """Write all sources of the book into a folder, which is emptied first."""
-    shutil.rmtree(folder, ignore_errors=True)
+    """Write all sources of the book into a folder that is not there yet."""
     shutil.copytree(root / "results" / "charts", folder / "results" / "charts")
     notebooks = {path.stem: read_notebook(path) for path in find_notebooks(root / "notebooks")}
     write_notebooks(root, folder, notebooks, repository)
@@ -50,7 +35,7 @@ def write_sources(root: Path, folder: Path, repository: str = "") -> None:
     texts = {
         "index.md": fill("index.md", notebooks=generated(readme, "notebooks")),
         "start.md": fill("start.md", colab=colab.replace("OWNER", owner).replace("NAME", name)),
-        "results.md": fill("results.md", results=section(readme, "## What comes out"), speed=section(readme, "### Speed")),
+        "results.md": results_page(readme),
         "teachers.md": teachers_page(root, notebooks),
         "glossary.md": glossary_page(root, list(notebooks)),
         "data_card.md": (root / "data" / "README.md").read_text("utf-8"),
@@ -58,7 +43,9 @@ def write_sources(root: Path, folder: Path, repository: str = "") -> None:
     }
     for name, text in texts.items():
         (folder / name).parent.mkdir(exist_ok=True)
-        (folder / name).write_text(relink(text, {*texts, *(f"notebooks/{n}.ipynb" for n in notebooks)}), "utf-8")
+        (folder / name).write_text(
+            relink(text, {*texts, *(f"notebooks/{n}.ipynb" for n in notebooks)}), "utf-8"
+        )
 
 
 def fill(name: str, **parts: str) -> str:
@@ -69,6 +56,12 @@ def fill(name: str, **parts: str) -> str:
             raise ValueError(f"book/text/{name} has no mark @{part}@")
         text = text.replace(f"@{part}@", value)
     return text
+
+
+def results_page(readme: str) -> str:
+    """Return what README says of results and speed."""
+    found = {"results": section(readme, "## What comes out"), "speed": section(readme, "### Speed")}
+    return fill("results.md", **found)
 
 
 def section(text: str, heading: str) -> str:
@@ -92,7 +85,9 @@ def relink(text: str, pages: set[str]) -> str:
     """Let links lead to pages of the book; of what is no page only the name stays."""
 
     def linked(match: re.Match[str]) -> str:
-        target = PAGES.get(match[2], match[2].removeprefix("../") if match[2].endswith(".ipynb") else match[2])
+        target = PAGES.get(
+            match[2], match[2].removeprefix("../") if match[2].endswith(".ipynb") else match[2]
+        )
         return f"[{match[1]}]({target}{match[3] or ''})" if target in pages else match[1]
 
     return LINK.sub(linked, text)
@@ -100,7 +95,11 @@ def relink(text: str, pages: set[str]) -> str:
 
 def write_notebooks(root: Path, folder: Path, notebooks: Mapping[str, NotebookNode], repository: str) -> None:
     """Write the page of each notebook, and beside it the file to download, as it is stored."""
-    shutil.copytree(root / "notebooks", folder / "files", ignore=lambda _, names: {n for n in names if n[:-6] not in notebooks})
+    shutil.copytree(
+        root / "notebooks",
+        folder / "files",
+        ignore=lambda _, names: {n for n in names if n[:-6] not in notebooks},
+    )
     (folder / "notebooks").mkdir()
     rows = read_rows(root / "data" / "glossary.csv")
     words = {row["english"].lower() + ending: row["english"] for row in rows for ending in ("s", "")}
@@ -123,11 +122,13 @@ def bar(name: str, repository: str) -> str:
 def glossary_page(root: Path, names: list[str]) -> str:
     """Return the glossary: a word, its meaning, its Chinese name, and the notebooks that explain it."""
     by_number = {name[:2]: name for name in names}
-    entries = []
+    entries: dict[str, list[str]] = {}
     for row in sorted(read_rows(root / "data" / "glossary.csv"), key=lambda row: row["english"].lower()):
         links = [f"[{n}](notebooks/{by_number[n]}.ipynb)" for n in row["notebook"].split() if n in by_number]
-        entries.append(f"{row['english']}\n: {row['meaning']} · {row['chinese']} · {' '.join(links)}\n")
-    return fill("glossary.md", words="\n".join(entries))
+        meaning = f"{row['meaning']} · {row['chinese']} · {' '.join(links)}"
+        entries.setdefault(row["english"], []).append(meaning)  # a word may have two meanings
+    lines = "\n".join(f"{word}\n: {'; '.join(meanings)}" for word, meanings in entries.items())
+    return fill("glossary.md", words=lines)
 
 
 def teachers_page(root: Path, notebooks: Mapping[str, NotebookNode]) -> str:
@@ -161,7 +162,3 @@ def library_pages(root: Path) -> dict[str, str]:
         title = f"recsys_lib.{room}"
         pages[f"library/{room}.md"] = "\n".join([f"# {title}\n", *parts])
     return {"library.md": fill("library.md", rooms="\n".join(f"library/{room}" for room in rooms)), **pages}
-
-
-if __name__ == "__main__":
-    sys.exit(main())

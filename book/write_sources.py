@@ -11,7 +11,7 @@ from pathlib import Path
 
 import nbformat
 from nbformat import NotebookNode
-from notebook_pages import as_page, exercises, needs, prose_words
+from notebook_pages import as_page, exercises, link_notebooks, needs, prose_words
 
 from recsys_lib.course.front.tables import markdown_table
 from recsys_lib.course.notebooks import find_notebooks, read_notebook
@@ -127,7 +127,7 @@ def glossary_page(root: Path, names: list[str]) -> str:
         links = [f"[{n}](notebooks/{by_number[n]}.ipynb)" for n in row["notebook"].split() if n in by_number]
         meaning = f"{row['meaning']} · {row['chinese']} · {' '.join(links)}"
         entries.setdefault(row["english"], []).append(meaning)  # a word may have two meanings
-    lines = "\n".join(f"{word}\n: {'; '.join(meanings)}" for word, meanings in entries.items())
+    lines = "\n\n".join(f"{word}\n  {'; '.join(meanings)}" for word, meanings in entries.items())
     return fill("glossary.md", words=lines)
 
 
@@ -135,13 +135,15 @@ def teachers_page(root: Path, notebooks: Mapping[str, NotebookNode]) -> str:
     """Return the teacher's page: what each notebook takes and needs, and its exercises."""
     course = json.loads((root / "results" / "course.json").read_text("utf-8"))
     took = {row["notebook"]: row for row in course["notebooks"]}
+    pages = {name[:2]: f"notebooks/{name}" for name in notebooks}
     costs, homework = [], []
     for name, notebook in notebooks.items():
         link = f"[{name[:2]}](notebooks/{name}.ipynb)"
         row = took.get(name)
         cost = (f"{row['seconds'] / 60:.1f}", f"{row['peak_mib'] / 1024:.1f}") if row else ("–", "–")
+        needed = link_notebooks(needs(notebook), pages)
         reading = f"{prose_words(notebook) / WORDS_A_MINUTE:.0f}"
-        costs.append((link, reading, *cost, str(len(exercises(notebook))), needs(notebook)))
+        costs.append((link, reading, *cost, str(len(exercises(notebook))), needed))
         tasks = [f"[{title}](#{name[:2]}-exercise-{number})" for number, title in exercises(notebook)]
         homework.append(f"- {link}: {'; '.join(tasks)}")
     head = ("", "reading, min", "run, min", "memory, GiB", "exercises", "what it needs, in its own words")
@@ -158,7 +160,8 @@ def library_pages(root: Path) -> dict[str, str]:
             rooms.setdefault(module.split(".")[1], []).append(module)
     pages = {}
     for room, modules in rooms.items():
-        parts = [f"## {module}\n\n```{{automodule}} {module}\n:members:\n```\n" for module in modules]
+        directive = "```{{eval-rst}}\n.. automodule:: {}\n   :members:\n```\n"
+        parts = [f"## {module}\n\n{directive.format(module)}" for module in modules]
         title = f"recsys_lib.{room}"
         pages[f"library/{room}.md"] = "\n".join([f"# {title}\n", *parts])
     return {"library.md": fill("library.md", rooms="\n".join(f"library/{room}" for room in rooms)), **pages}

@@ -34,10 +34,11 @@ html_theme = "furo"
 html_static_path = [str(Path(__file__).with_name("style.css"))]
 html_favicon = str(Path(__file__).with_name("icon.svg"))
 html_css_files = ["style.css"]
+html_use_index = html_domain_indices = False  # the search finds more
 html_copy_source = html_show_sourcelink = False
 pygments_style = "a11y-high-contrast-light"
 pygments_dark_style = "a11y-high-contrast-dark"
-templates_path: list[str] = []
+templates_path = [str(Path(__file__).with_name("templates"))]
 
 default_role = "literal"  # single backticks in docstrings
 

@@ -6,6 +6,7 @@ NOTEBOOKS ?=
 FROM ?=
 ARGS ?=
 STUDENT ?=
+REPOSITORY ?=
 BENCH ?= top_k metrics recommenders text
 
 VENV := .venv
@@ -14,11 +15,12 @@ BENCH_VENV := .venv-bench
 # The stamp's name carries the checksum of the lock: another lock, another stamp, and the environment is updated.
 # It is written last, so an interrupted build never counts as a finished one.
 READY := $(VENV)/.ready-$(shell cksum < requirements.lock | tr -d ' \t')
-TEST_EXTRAS := requirements-kernels.txt requirements-serving-tests.txt
-KERNELS_READY := $(VENV)/.kernels-$(shell cat requirements.lock requirements-kernels.txt requirements-serving-tests.txt | cksum | tr -d ' \t')
+TEST_EXTRAS := requirements-kernels.txt requirements-serving-tests.txt requirements-book.txt
+KERNELS_READY := $(VENV)/.kernels-$(shell cat requirements.lock $(TEST_EXTRAS) | cksum | tr -d ' \t')
+BOOK_READY := $(VENV)/.book-$(shell cat requirements.lock requirements-book.txt | cksum | tr -d ' \t')
 BENCH_READY := $(BENCH_VENV)/.ready-$(shell cat requirements.lock requirements-bench.txt | cksum | tr -d ' \t')
 
-CHECKED := recsys_lib tests benchmarks conftest.py
+CHECKED := recsys_lib tests benchmarks book conftest.py
 NBVAL := --nbval --nbval-current-env --nbval-cell-timeout=600 --nbval-sanitize-with=tests/nbval_sanitize.cfg
 # A variable that a target does not know would be ignored without a word.
 KNOWN_run := PROFILE NOTEBOOKS FROM ARGS
@@ -30,12 +32,16 @@ KNOWN_card := NOTEBOOKS ARGS
 KNOWN_lab := STUDENT ARGS
 KNOWN_bench := BENCH
 KNOWN_serve := ARGS
+KNOWN_book := REPOSITORY
 KNOWN := PYTHON $(foreach goal,$(or $(MAKECMDGOALS),help),$(KNOWN_$(goal)))
 GIVEN := $(foreach name,$(.VARIABLES),$(if $(findstring command,$(origin $(name))),$(name)))
 UNKNOWN := $(filter-out $(KNOWN) MAKEFLAGS MAKEOVERRIDES -%,$(GIVEN))
 ifneq ($(UNKNOWN),)
   $(error $(or $(MAKECMDGOALS),make) does not know $(UNKNOWN); it knows: $(KNOWN))
 endif
+
+LOCK = build/lock-venv/bin/pip-compile --quiet --allow-unsafe --strip-extras --no-header --no-emit-index-url \
+  --no-emit-find-links --no-emit-trusted-host --upgrade-package torch==2.13.0
 
 # This clone's library, whatever was installed.
 export PYTHONPATH := $(CURDIR)$(if $(PYTHONPATH),:$(PYTHONPATH))
@@ -46,7 +52,7 @@ ELSEWHERE = $(findstring w,$(FLAGS))$(findstring s,$(FLAGS))$(findstring no-prin
 CALLER = $(if $(and $(PWD),$(ELSEWHERE),$(filter 0,$(MAKELEVEL))),$(PWD),$(CURDIR))
 COURSE = @cd "$(CALLER)" && PYTHONSAFEPATH=1 "$(CURDIR)/$(BIN)/python" -m recsys_lib.course
 
-.PHONY: help run test unit card lab serve refresh student results tune readme bench fresh lock clean
+.PHONY: help run test unit card lab serve book refresh student results tune readme bench fresh lock clean
 .DELETE_ON_ERROR:
 
 help:
@@ -60,6 +66,7 @@ help:
 	@echo "make serve     the shop at an address of this machine; other addresses need a key  ARGS=\"--port 8000 --workers 2\""
 	@echo "make refresh   re-execute the notebooks and store their outputs  NOTEBOOKS=\"01\""
 	@echo "make student   copies without the exercises' solutions into build/student/; what was edited stays"
+	@echo "make book      the notebooks as a web site in build/book/, with links to Colab if you say  REPOSITORY=owner/name"
 	@echo "make results   keep the results of the last whole default run in results/"
 	@echo "make tune      try the grids of settings on the validation splits again, into results/tuning.json"
 	@echo "make readme    write README's tables and charts, and data/GLOSSARY.md"
@@ -118,6 +125,11 @@ $(KERNELS_READY): $(READY)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps $(addprefix -r ,$(TEST_EXTRAS))
 	@rm -f $(VENV)/.kernels-* && touch $@
 
+$(BOOK_READY): $(READY)
+	@echo "Installing requirements-book.txt into $(VENV)."
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -r requirements-book.txt
+	@rm -f $(VENV)/.book-* && touch $@
+
 run: $(READY)
 	$(call check_environment,papermill tqdm torch)
 	$(COURSE) run --profile "$(PROFILE)" --notebooks "$(NOTEBOOKS)" --from "$(FROM)" $(ARGS)
@@ -149,6 +161,10 @@ serve: $(READY)
 	$(call check_environment,fastapi uvicorn sqlalchemy torch)
 	@$(BIN)/python -m recsys_lib.online $(ARGS)
 
+book: $(BOOK_READY)
+	$(call check_environment,sphinx myst_nb furo fastapi torch)
+	@$(BIN)/python book --repository "$(REPOSITORY)"
+
 refresh: $(READY)
 	$(call check_environment,papermill tqdm torch)
 	$(COURSE) refresh --notebooks "$(NOTEBOOKS)" --from "$(FROM)" $(ARGS)
@@ -179,10 +195,11 @@ fresh:
 lock:
 	$(PYTHON) -m venv build/lock-venv
 	build/lock-venv/bin/pip install --quiet pip-tools
-	build/lock-venv/bin/pip-compile --quiet --all-extras --allow-unsafe --strip-extras --no-header \
-	  --no-emit-index-url --no-emit-find-links --no-emit-trusted-host \
-	  --upgrade-package torch==2.13.0 --output-file requirements.lock pyproject.toml
+	$(LOCK) --extra course --extra test --output-file requirements.lock pyproject.toml
 	sed -i.bak 's/^\(torch==[0-9.]*\)+.*/\1/' requirements.lock && rm requirements.lock.bak
+	$(LOCK) --no-annotate --extra book --constraint requirements.lock --output-file build/book.lock pyproject.toml
+	{ head -n 1 requirements-book.txt; sed 's/^\(torch==[0-9.]*\)+.*/\1/' build/book.lock | grep -vxFf requirements.lock; } \
+	  > build/book.new && mv build/book.new requirements-book.txt
 
 clean:
 	@if [ -d build ]; then find build -mindepth 1 -maxdepth 1 ! -name student -exec rm -rf {} +; fi

@@ -15,9 +15,12 @@ from recsys_lib.files import project_root
 ROOT = project_root()
 LOCK = (ROOT / "requirements.lock").read_text(encoding="utf-8")
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-EXTRAS = PROJECT["optional-dependencies"].values()
+BOOK_LOCK = (ROOT / "requirements-book.txt").read_text(encoding="utf-8")
+EXTRAS = dict(PROJECT["optional-dependencies"])
+BOOK = [Requirement(text) for text in EXTRAS.pop("book")]
 WANTED = [
-    Requirement(text) for text in [*PROJECT["dependencies"], *(text for extra in EXTRAS for text in extra)]
+    Requirement(text)
+    for text in [*PROJECT["dependencies"], *(text for extra in EXTRAS.values() for text in extra)]
 ]
 
 
@@ -33,8 +36,9 @@ def version(requirement: Requirement) -> str:
     return specifier.version
 
 
-def test_every_line_of_the_lock_is_one_exact_version() -> None:
-    for requirement in pins(LOCK).values():
+@pytest.mark.parametrize("lock", [LOCK, BOOK_LOCK], ids=["course", "book"])
+def test_every_line_of_the_lock_is_one_exact_version(lock: str) -> None:
+    for requirement in pins(lock).values():
         assert re.fullmatch(r"==[0-9][\w.]*", str(requirement.specifier)), str(requirement)
 
 
@@ -44,12 +48,22 @@ def test_what_the_project_asks_for_is_in_the_lock(wanted: Requirement) -> None:
     assert wanted.specifier.contains(version(pinned)), f"{wanted} is not met by {pinned}"
 
 
+@pytest.mark.parametrize("wanted", BOOK, ids=str)
+def test_what_the_book_asks_for_is_in_its_own_lock(wanted: Requirement) -> None:
+    pinned = pins(BOOK_LOCK)[canonicalize_name(wanted.name)]
+    assert wanted.specifier.contains(version(pinned)), f"{wanted} is not met by {pinned}"
+
+
+def test_the_books_lock_only_adds_to_the_courses() -> None:
+    assert not pins(BOOK_LOCK).keys() & pins(LOCK).keys()
+
+
 def test_torch_is_the_agreed_version_without_a_build_suffix() -> None:
     assert "torch==2.13.0" in LOCK.splitlines()
 
 
-def test_the_lock_names_no_index() -> None:
-    assert not re.search(r"https?://|--(extra-)?index-url|--find-links|--trusted-host", LOCK)
+def test_the_locks_name_no_index() -> None:
+    assert not re.search(r"https?://|--(extra-)?index-url|--find-links|--trusted-host", LOCK + BOOK_LOCK)
 
 
 def test_conda_installs_the_same_lock() -> None:

@@ -1,10 +1,13 @@
 """What every table must look like, checked when it is loaded (pandera)."""
 
+import warnings
 from itertools import groupby
 from pathlib import Path
 
 import pandas as pd
-import pandera.pandas as pa
+
+with warnings.catch_warnings(action="ignore"):  # it imports Spark, if that is there, which warns of pandas 3
+    import pandera.pandas as pa
 
 from recsys_lib.files import read_rows
 

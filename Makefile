@@ -195,7 +195,7 @@ fresh:
 lock:
 	$(PYTHON) -m venv build/lock-venv
 	build/lock-venv/bin/pip install --quiet pip-tools
-	$(LOCK) --extra course --extra test --output-file requirements.lock pyproject.toml
+	$(LOCK) --extra course --extra spark --extra test --output-file requirements.lock pyproject.toml
 	sed -i.bak 's/^\(torch==[0-9.]*\)+.*/\1/' requirements.lock && rm requirements.lock.bak
 	$(LOCK) --no-annotate --extra book --constraint requirements.lock --output-file build/book.lock pyproject.toml
 	{ head -n 1 requirements-book.txt; sed 's/^\(torch==[0-9.]*\)+.*/\1/' build/book.lock | grep -vxFf requirements.lock; } \

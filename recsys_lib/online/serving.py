@@ -34,6 +34,7 @@ Stored = create_model("Stored", stored=int, repeated=int)
 Reason = create_model("Reason", item=int | None, name=str, score=float)
 Entry = create_model("Entry", __base__=Reason, seen=(bool, False), because=(list[Reason], []))
 _OF = {"household": (int | None, None), "known": (bool | None, None)}  # known: not what every new one gets
+Asked, Said = create_model("Asked", text=str), create_model("Said", action=str, text=str, entry=str)
 Answer = create_model("Answer", items=list[Entry], version=str, **_OF)
 PROBLEM = {"model": Problem, "content": {"application/problem+json": {}}}
 PROBLEMS = dict.fromkeys((400, 401, 404, 405, 409, 413, 422, 429, 500, 503), PROBLEM)
@@ -106,16 +107,24 @@ async def _on_error(_: Request, error: Exception) -> Response:
 
 def application() -> FastAPI:
     """Make the application from the environment: every worker process calls this."""
-    return make_app(*(os.environ.get(f"SHOP_{name}") for name in ("FOLDER", "STORE", "CACHE", "KEY")))
+
+    def desk(service: Service) -> Any:
+        from recsys_lib.online.desk import open_desk  # needs torch, which others do without
+
+        return open_desk(service)
+
+    given = [os.environ.get(f"SHOP_{name}") for name in ("FOLDER", "STORE", "CACHE", "KEY")]
+    return make_app(*given, desk=desk)
 
 
 def make_app(
-    folder: str | Path, store: str, cache: str | None = None, key: str | None = None, at_once: int = 256
-) -> FastAPI:
+    folder: str | Path, store: str, cache: str | None = None, key: str | None = None, at_once: int = 256,
+    desk: Callable[[Service], Any] | None = None,
+) -> FastAPI:  # fmt: skip
     """Make the application, for a folder of models, a database and perhaps a Redis server by their URLs.
 
     What is published in the folder later is taken up within a second. Callers must send the key, if there is
-    one; while `at_once` requests are inside, further ones get 429.
+    one; while `at_once` requests are inside, further ones get 429. `desk` makes the assistant.
     """
     service = Service(folder, store, cache)
 
@@ -137,6 +146,8 @@ def make_app(
     _add_households(app, service)
     _add_items(app, service)
     _add_state(app, service)
+    if desk:
+        _add_desk(app, service, desk, threading.Lock(), [])
     return app
 
 
@@ -208,6 +219,20 @@ def _add_items(app: FastAPI, service: Service) -> None:
         """Find items by how the words of their names begin."""
         shop = service.open()
         return _answer(shop, shop.search(words, k))
+
+
+def _add_desk(app: FastAPI, service: Service, make: Callable, lock: Any, made: list) -> None:
+    @app.post("/households/{household}/questions", response_model=Said)
+    def question(household: Id, asked: Asked) -> Said:
+        """Answer a question in words; the first one waits until the assistant is made."""
+        past, _ = service.past(service.open(), household)
+        with lock:
+            try:
+                made[:] = made or [make(service)]
+            except (OSError, RuntimeError, ValueError) as error:
+                raise HTTPException(503, f"there is no assistant: {error}") from error
+        reply = made[0].reply(asked.text, -1 if past.forgotten else household)
+        return Said(action=reply.action, text=reply.text, entry=reply.entry)
 
 
 def _add_state(app: FastAPI, service: Service) -> None:

@@ -1,9 +1,15 @@
 """The page in a real browser: Debian's chromium, driven by Selenium."""
 
 import shutil
+import threading
+from types import SimpleNamespace
 
 import pytest
-from shops import publish_tiny, served
+import uvicorn
+from shops import free_port, publish_tiny, served
+
+from recsys_lib.online.serving import make_app
+from recsys_lib.text.assistant import Reply
 
 webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed (make test does it)")
 from selenium.webdriver.common.by import By  # noqa: E402
@@ -63,3 +69,29 @@ def test_a_click_changes_the_list(browser, tmp_path):
         assert wide  # nothing to scroll sideways on a phone
         assert browser.get_log("browser") == []
         browser.save_screenshot(str(tmp_path / "page.png"))
+
+
+@needs_chromium
+def test_a_question_is_answered_in_the_page(browser, tmp_path):
+    publish_tiny(tmp_path)
+    desk = SimpleNamespace(reply=lambda text, _: Reply("answer", f"<b>You asked: {text}", "R1", [], 1.0))
+    app = make_app(tmp_path, f"sqlite:///{tmp_path / 'events.sqlite'}", desk=lambda _: desk)
+    port = free_port()
+    server = uvicorn.Server(uvicorn.Config(app, port=port, log_level="warning"))
+    thread = threading.Thread(target=server.run, daemon=True)
+    thread.start()
+    try:
+        wait = WebDriverWait(browser, 20)
+        wait.until(lambda _: server.started)
+        wait.until(lambda _: app.state.service.shop)
+        browser.get(f"http://127.0.0.1:{port}/")
+        wait.until(lambda _: len(texts(browser, "list")) == 10)
+        browser.find_element(By.ID, "question").send_keys("what does delivery cost", Keys.ENTER)
+        wait.until(lambda _: "You asked" in browser.find_element(By.ID, "talk").text)
+        assert (
+            browser.find_element(By.ID, "talk").text.split("\n")[-1]
+            == "<b>You asked: what does delivery cost"
+        )
+    finally:
+        server.should_exit = True
+        thread.join(10)

@@ -28,7 +28,7 @@ autodoc_typehints = "none"
 # scikit-learn adds these to its classes, with docstrings that point into its own book.
 autodoc_default_options = {"exclude-members": "set_fit_request, set_predict_proba_request, set_score_request"}
 napoleon_google_docstring = False
-napoleon_use_rtype = False
+napoleon_use_param = napoleon_use_rtype = False  # else the n of "shape (n,)" becomes a link
 
 html_theme = "furo"
 html_static_path = [str(Path(__file__).with_name("style.css"))]

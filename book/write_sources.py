@@ -41,11 +41,10 @@ def write_sources(root: Path, folder: Path, repository: str = "") -> None:
         "data_card.md": (root / "data" / "README.md").read_text("utf-8"),
         **library_pages(root),
     }
+    pages = {*texts, *(f"notebooks/{name}.ipynb" for name in notebooks)}
     for name, text in texts.items():
         (folder / name).parent.mkdir(exist_ok=True)
-        (folder / name).write_text(
-            relink(text, {*texts, *(f"notebooks/{n}.ipynb" for n in notebooks)}), "utf-8"
-        )
+        (folder / name).write_text(relink(text, pages, root), "utf-8")
 
 
 def fill(name: str, **parts: str) -> str:
@@ -81,14 +80,15 @@ def generated(text: str, part: str) -> str:
     return found[1]
 
 
-def relink(text: str, pages: set[str]) -> str:
-    """Let links lead to pages of the book; of what is no page only the name stays."""
+def relink(text: str, pages: set[str], root: Path) -> str:
+    """Let links lead to pages of the book; of a file that is no page only the name stays."""
 
     def linked(match: re.Match[str]) -> str:
-        target = PAGES.get(
-            match[2], match[2].removeprefix("../") if match[2].endswith(".ipynb") else match[2]
-        )
-        return f"[{match[1]}]({target}{match[3] or ''})" if target in pages else match[1]
+        notebook = match[2].removeprefix("../") if match[2].endswith(".ipynb") else match[2]
+        target = PAGES.get(match[2], notebook)
+        if target not in pages and any((root / folder / match[2]).exists() for folder in ("", "data")):
+            return match[1]
+        return f"[{match[1]}]({target}{match[3] or ''})"  # Sphinx complains if there is nothing
 
     return LINK.sub(linked, text)
 

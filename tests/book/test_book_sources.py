@@ -62,12 +62,15 @@ def test_the_teachers_columns_are_read_from_the_notebook() -> None:
     )
 
 
-def test_links_to_what_is_no_page_become_words() -> None:
+def test_links_to_files_that_are_no_pages_become_words(tmp_path: Path) -> None:
+    (tmp_path / "LICENSE").touch()
     text = (
         "[a](data/README.md#your-data) [b](LICENSE) [c](https://x.y) [d](../notebooks/01_a.ipynb) ![e](f.png)"
     )
     told = "[a](data_card.md#your-data) b [c](https://x.y) [d](notebooks/01_a.ipynb) ![e](f.png)"
-    assert relink(text, {"data_card.md", "notebooks/01_a.ipynb"}) == told
+    pages = {"data_card.md", "notebooks/01_a.ipynb"}
+    assert relink(text, pages, tmp_path) == told
+    assert relink("[a](nowhere.md)", pages, tmp_path) == "[a](nowhere.md)"  # Sphinx will say so
 
 
 def test_parts_of_the_readme_are_found_or_missed_aloud() -> None:

@@ -34,7 +34,7 @@ class Project:
     def __init__(self, folder: Path) -> None:
         self.folder, self.calls = folder / "clone", folder / "calls"
         self.folder.mkdir()
-        for name in ("Makefile", "requirements.lock", "requirements-bench.txt"):
+        for name in ("Makefile", "requirements.lock", "requirements-bench.txt", "requirements-book.txt"):
             shutil.copy(project_root() / name, self.folder)
         (folder / "bin").mkdir()
         for name in ("python3", "python3.12", "python3.9"):
@@ -210,6 +210,17 @@ def test_the_lab_opens_notebooks_or_students_copies(built: Project) -> None:
     built.make("lab", "STUDENT=1", "ARGS=--no-browser --port 9999")
     lines = [line.partition(" -m recsys_lib.course ")[2].strip() for line in built.called()]
     assert lines == ["lab", "lab --student --no-browser --port 9999"]
+
+
+def test_the_book_is_built_from_its_own_lock(built: Project) -> None:
+    installed = built.folder / "calls"
+    installed.unlink()
+    built.make("book", "REPOSITORY=ada/course")
+    built.make("book")
+    builds = [line.partition(": ")[2].strip() for line in built.called()]
+    assert builds == ["book --repository ada/course", "book --repository"]
+    (pip,) = installed.read_text().splitlines()  # once
+    assert pip.endswith("--no-deps -r requirements-book.txt")
 
 
 def test_make_alone_explains_itself(project: Project) -> None:

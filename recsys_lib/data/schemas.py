@@ -1,15 +1,16 @@
 """What every table must look like, checked when it is loaded (pandera)."""
 
-import warnings
+import sys
 from itertools import groupby
 from pathlib import Path
 
 import pandas as pd
 
-with warnings.catch_warnings(action="ignore"):  # it imports Spark, if that is there, which warns of pandas 3
-    import pandera.pandas as pa
-
 from recsys_lib.files import read_rows
+
+# Where Spark is installed, pandera would import its pandas: a second, 100 MB, a warning in every notebook.
+sys.modules.setdefault("pyspark.pandas", None)
+import pandera.pandas as pa  # noqa: E402
 
 # The raw tables keep their flaws (zero quantities, missing text): a schema says what the file promises,
 # cleaning decides what is usable. Coupons have no key: 4,872 of their rows are repeated.

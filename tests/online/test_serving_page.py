@@ -65,6 +65,9 @@ def test_a_click_changes_the_list(browser, tmp_path):
         box.clear()
         box.send_keys("seven", Keys.ENTER)
         wait.until(lambda _: "number" in status.text)
+        browser.find_element(By.ID, "empty").click()  # a new household
+        wait.until(lambda _: len(box.get_property("value")) == 10 and box.get_property("value").isdigit())
+        wait.until(lambda _: "is new" in status.text)
         wide = browser.execute_script("return document.documentElement.scrollWidth <= window.innerWidth")
         assert wide  # nothing to scroll sideways on a phone
         assert browser.get_log("browser") == []

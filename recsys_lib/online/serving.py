@@ -147,7 +147,7 @@ def make_app(
     _add_items(app, service)
     _add_state(app, service)
     if desk:
-        _add_desk(app, service, desk, threading.Lock(), [])
+        _add_desk(app, service, desk)
     return app
 
 
@@ -221,14 +221,17 @@ def _add_items(app: FastAPI, service: Service) -> None:
         return _answer(shop, shop.search(words, k))
 
 
-def _add_desk(app: FastAPI, service: Service, make: Callable, lock: Any, made: list) -> None:
+def _add_desk(app: FastAPI, service: Service, make: Callable) -> None:
+    lock, made = threading.Lock(), []  # one assistant, made once
+
     @app.post("/households/{household}/questions", response_model=Said)
     def question(household: Id, asked: Asked) -> Said:
         """Answer a question in words; the first one waits until the assistant is made."""
         past, _ = service.past(service.open(), household)
         with lock:
             try:
-                made[:] = made or [make(service)]
+                if not made:
+                    made.append(make(service))
             except (OSError, RuntimeError, ValueError) as error:
                 raise HTTPException(503, f"there is no assistant: {error}") from error
         reply = made[0].reply(asked.text, -1 if past.forgotten else household)

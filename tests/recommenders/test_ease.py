@@ -222,10 +222,12 @@ def test_the_bound_of_a_process_counts_too():
 
 
 @pytest.mark.parametrize("features", [False, True])
-def test_forgetting_users_equals_a_fit_without_them(features):
-    train = interactions(14, 20)
-    gone, rest = np.array([9, 2]), np.delete(np.arange(14), [2, 9])
-    known = {"item_features": csr_array(np.eye(20, dtype=np.float32)[:, :3])} if features else {}
+@pytest.mark.parametrize("gone", [[9, 2], [0, 13, 1], range(33)], ids=["two", "at the ends", "many"])
+def test_forgetting_users_equals_a_fit_without_them(features, gone):
+    n = 40 if len(gone) > 30 else 14
+    train = interactions(n, n + 6)
+    gone, rest = np.array(gone), np.delete(np.arange(n), gone)
+    known = {"item_features": csr_array(np.eye(n + 6, dtype=np.float32)[:, :3])} if features else {}
     model = EASE(regularization=2.0, weighting="log").fit(train, **known)
     assert model.inverse_.numel()
     before = model.score()

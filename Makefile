@@ -7,6 +7,7 @@ FROM ?=
 ARGS ?=
 STUDENT ?=
 REPOSITORY ?=
+JOBS ?=
 BENCH ?= top_k metrics recommenders text
 
 VENV := .venv
@@ -23,8 +24,8 @@ BENCH_READY := $(BENCH_VENV)/.ready-$(shell cat requirements.lock requirements-b
 CHECKED := recsys_lib tests benchmarks book conftest.py
 NBVAL := --nbval --nbval-current-env --nbval-cell-timeout=600 --nbval-sanitize-with=tests/nbval_sanitize.cfg
 # A variable that a target does not know would be ignored without a word.
-KNOWN_run := PROFILE NOTEBOOKS FROM ARGS
-KNOWN_refresh := NOTEBOOKS FROM ARGS
+KNOWN_run := PROFILE NOTEBOOKS FROM JOBS ARGS
+KNOWN_refresh := NOTEBOOKS FROM JOBS ARGS
 KNOWN_student := NOTEBOOKS FROM ARGS
 KNOWN_test := ARGS
 KNOWN_unit := ARGS
@@ -57,7 +58,7 @@ COURSE = @cd "$(CALLER)" && PYTHONSAFEPATH=1 "$(CURDIR)/$(BIN)/python" -m recsys
 
 help:
 	@echo "make run       run every notebook in order into build/notebooks/, results into build/results/"
-	@echo "               PROFILE=smoke|default|full  NOTEBOOKS=\"01 03\"  FROM=02  ARGS=--keep-going  PYTHON=python3.12"
+	@echo "               PROFILE=smoke|default|full  NOTEBOOKS=\"01 03\"  FROM=02  JOBS=2  ARGS=--keep-going  PYTHON=python3.12"
 	@echo "make test      ruff, unit tests, notebook-form tests, nbval over all notebooks"
 	@echo "               ARGS=\"-k course\" goes to pytest"
 	@echo "make unit      ruff and the unit tests only (quick)"
@@ -132,7 +133,7 @@ $(BOOK_READY): $(READY)
 
 run: $(READY)
 	$(call check_environment,papermill tqdm torch)
-	$(COURSE) run --profile "$(PROFILE)" --notebooks "$(NOTEBOOKS)" --from "$(FROM)" $(ARGS)
+	$(COURSE) run --profile "$(PROFILE)" --notebooks "$(NOTEBOOKS)" --from "$(FROM)"$(if $(JOBS), --jobs "$(JOBS)") $(ARGS)
 
 # One pytest run, so that its last line speaks for everything. The unit tests come first: they fail sooner.
 test: $(KERNELS_READY)
@@ -167,7 +168,7 @@ book: $(BOOK_READY)
 
 refresh: $(READY)
 	$(call check_environment,papermill tqdm torch)
-	$(COURSE) refresh --notebooks "$(NOTEBOOKS)" --from "$(FROM)" $(ARGS)
+	$(COURSE) refresh --notebooks "$(NOTEBOOKS)" --from "$(FROM)"$(if $(JOBS), --jobs "$(JOBS)") $(ARGS)
 
 student: $(READY)
 	$(call check_environment,nbformat tqdm)

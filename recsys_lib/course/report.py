@@ -77,6 +77,7 @@ def resume_hint(options: argparse.Namespace, paths: Sequence[Path], rest: Sequen
     others = ["--keep-going"] * options.keep_going
     for name in ("folder", "output"):
         others += [f"--{name}={getattr(options, name)}"] if getattr(options, name) else []
+    others += [f"--jobs={options.jobs}"] if getattr(options, "jobs", 1) > 1 else []
     others += [f"--parameter={text}" for text in getattr(options, "parameter", [])]
     profile = getattr(options, "profile", None)
     if "MAKELEVEL" not in os.environ:

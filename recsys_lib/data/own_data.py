@@ -91,7 +91,10 @@ def read_interactions(
     if value is not None:
         columns[value] = _values(_plain(table[value]), path, value, decimal)
     if time is not None:
-        columns[time] = _times(_plain(table[time]), path, time)
+        column = _plain(table[time])
+        days = column.cast(pa.timestamp("s")) if pa.types.is_date(column.type) else column
+        refuse = partial(_refuse, column, path, time)
+        columns[time] = as_datetimes(days.to_pandas().rename(time), refuse)
     frame = pd.DataFrame(columns)
     _check_enough(frame, path, user, value)
     return frame
@@ -169,11 +172,6 @@ def _values(column: pa.ChunkedArray, path: Path, name: str, decimal: str) -> pd.
         _refuse(column, path, name, bad, expected)
 
     return pd.Series(read_values(numbers.to_pandas(), refuse))
-
-
-def _times(column: pa.ChunkedArray, path: Path, name: str) -> pd.Series:
-    days = column.cast(pa.timestamp("s")) if pa.types.is_date(column.type) else column
-    return as_datetimes(days.to_pandas().rename(name), partial(_refuse, column, path, name))
 
 
 def _check_enough(frame: pd.DataFrame, path: Path, user: str, value: str | None) -> None:

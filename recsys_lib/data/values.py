@@ -50,7 +50,8 @@ def summed_pairs(matrix: object, refuse: Callable[[int, int, float], None]) -> c
     `LARGEST`.
     """
     if not issparse(matrix) or matrix.ndim != 2:
-        raise ValueError(f"expected a SciPy sparse matrix or array of 2 dimensions, got {_kind(matrix)}")
+        kind = f"{type(matrix).__name__} of shape {np.shape(matrix)}"
+        raise ValueError(f"expected a SciPy sparse matrix or array of 2 dimensions, got {kind}")
     if matrix.dtype.kind not in "biuf":
         raise ValueError(f"expected a matrix of numbers, got {matrix.dtype}")
     _check_indices(matrix)
@@ -85,10 +86,6 @@ def _check_indices(matrix: object) -> None:
     if len(indices) and (indices.min() < 0 or indices.max() >= width):
         outside = indices[(indices < 0) | (indices >= width)][0]
         raise ValueError(f"the sparse matrix is damaged: it has an index {outside}, outside 0 … {width - 1}")
-
-
-def _kind(matrix: object) -> str:
-    return f"{type(matrix).__name__} of shape {np.shape(matrix)}"
 
 
 def plain_column(column: pd.Series) -> pd.Series:

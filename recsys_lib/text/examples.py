@@ -103,7 +103,8 @@ def related_purchases(
         raise ValueError(
             f"{n_items} items need a name and a vector each, got {len(names)} and {len(vectors)}"
         )
-    kinds, first, kind_names = _kinds(names)
+    kinds, kind_names = pd.factorize(np.asarray(names, dtype=object))  # equal names are one kind
+    first = np.unique(kinds, return_index=True)[1]
     end = pd.Timestamp(as_of)
     past = events[(events["time"] < end) & (events["time"] >= end - pd.Timedelta(days=DAYS))]
     past = past[past["user"].isin(pairs["user"].unique())]
@@ -120,12 +121,6 @@ def related_purchases(
         nearest = kinds_bought[np.argsort(-nearness, kind="stable")[:RECENT]]
         texts.append("; ".join(f"{kind_names[kind]} {_times(times)}" for kind, times in nearest))
     return texts
-
-
-def _kinds(names: Sequence[str]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return the kind of each item (equal names are one kind), the first item of each kind, and its name."""
-    kinds, kind_names = pd.factorize(np.asarray(names, dtype=object))
-    return kinds, np.unique(kinds, return_index=True)[1], kind_names
 
 
 def _times(times: int) -> str:

@@ -72,6 +72,17 @@ def exercises(notebook: NotebookNode) -> list[tuple[str, str]]:
     return [found for cell in notebook.cells for found in EXERCISE.findall(cell.source)]
 
 
+def solution_lines(notebook: NotebookNode) -> list[int]:
+    """Return how many lines of code the solution of each exercise has, in order."""
+    lines: list[int] = []
+    for cell in notebook.cells:
+        if cell.cell_type == "markdown" and EXERCISE.search(cell.source):
+            lines.append(0)
+        elif cell.cell_type == "code" and "solution" in tags(cell) and lines:
+            lines[-1] += sum(bool(line.strip()) for line in cell.source.splitlines())
+    return lines
+
+
 def needs(notebook: NotebookNode) -> str:
     """Return what the first cell says that a reader needs, on one line."""
     found = NEEDS.search(notebook.cells[0].source)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import nbformat
 from nbformat import NotebookNode
-from notebook_pages import as_page, exercises, link_notebooks, needs, prose_words
+from notebook_pages import as_page, exercises, link_notebooks, needs, prose_words, solution_lines
 
 from recsys_lib.course.front.tables import markdown_table
 from recsys_lib.course.notebooks import find_notebooks, read_notebook
@@ -144,7 +144,10 @@ def teachers_page(root: Path, notebooks: Mapping[str, NotebookNode]) -> str:
         needed = link_notebooks(needs(notebook), pages)
         reading = f"{prose_words(notebook) / WORDS_A_MINUTE:.0f}"
         costs.append((link, reading, *cost, str(len(exercises(notebook))), needed))
-        tasks = [f"[{title}](#{name[:2]}-exercise-{number})" for number, title in exercises(notebook)]
+        tasks = [
+            f"[{title}](#{name[:2]}-exercise-{number}) ({lines})"
+            for (number, title), lines in zip(exercises(notebook), solution_lines(notebook), strict=True)
+        ]
         homework.append(f"- {link}: {'; '.join(tasks)}")
     head = ("", "reading, min", "run, min", "memory, GiB", "exercises", "what it needs, in its own words")
     table = markdown_table(head, "lrrrrl", costs)

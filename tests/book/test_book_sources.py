@@ -9,7 +9,7 @@ import pytest
 from check_links import broken_links
 from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
-from notebook_pages import as_page, exercises, needs, prose_words
+from notebook_pages import as_page, exercises, needs, prose_words, solution_lines
 from write_sources import fill, generated, relink, section
 
 from recsys_lib.files import project_root
@@ -57,6 +57,7 @@ def test_a_notebook_becomes_a_page() -> None:
 def test_the_teachers_columns_are_read_from_the_notebook() -> None:
     assert needs(notebook()) == "notebook 02, and `x`."
     assert exercises(notebook()) == [("1", "count")]
+    assert solution_lines(notebook()) == [1]
     assert (
         prose_words(new_notebook(cells=[new_markdown_cell("It's $a b$ two `c d` words\n$$\ne f\n$$")])) == 3
     )

@@ -152,7 +152,7 @@ def test_findings_put_the_best_model_beside_what_it_has_to_beat() -> None:
     assert (
         shop == "- The shop, all products: EASE 0.400; beside it PersonalFrequency 0.420, Popularity 0.160."
     )
-    assert films.endswith("EASE 0.480; beside it Popularity 0.250, the best published figure, BPR 0.440.")
+    assert films.endswith("EASE 0.480; beside it Popularity 0.250, the best published row below, BPR 0.440.")
 
 
 def test_answers_show_the_chosen_model_not_the_luckiest() -> None:

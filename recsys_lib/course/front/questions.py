@@ -55,5 +55,5 @@ def findings(kept: Mapping[str, Any]) -> str:
 
 
 def _quoted(model: str, metrics: Mapping[str, Any]) -> str:
-    name = model.replace("published: ", "the best published figure, ")
+    name = model.replace("published: ", "the best published row below, ")
     return f"{name} {metrics['ndcg@10']['value']:.3f}"

@@ -119,9 +119,6 @@ def related_purchases(
             continue
         nearness = kind_vectors[kinds_bought[:, 0]] @ kind_vectors[kinds[item]]
         nearest = kinds_bought[np.argsort(-nearness, kind="stable")[:RECENT]]
-        texts.append("; ".join(f"{kind_names[kind]} {_times(times)}" for kind, times in nearest))
+        often = ((kind, "once" if times == 1 else f"{times} times") for kind, times in nearest)
+        texts.append("; ".join(f"{kind_names[kind]} {words}" for kind, words in often))
     return texts
-
-
-def _times(times: int) -> str:
-    return "once" if times == 1 else f"{times} times"

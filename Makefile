@@ -29,6 +29,7 @@ KNOWN_refresh := NOTEBOOKS FROM JOBS ARGS
 KNOWN_student := NOTEBOOKS FROM ARGS
 KNOWN_test := ARGS
 KNOWN_unit := ARGS
+KNOWN_older := ARGS
 KNOWN_card := NOTEBOOKS ARGS
 KNOWN_lab := STUDENT ARGS
 KNOWN_bench := BENCH
@@ -53,7 +54,7 @@ ELSEWHERE = $(findstring w,$(FLAGS))$(findstring s,$(FLAGS))$(findstring no-prin
 CALLER = $(if $(and $(PWD),$(ELSEWHERE),$(filter 0,$(MAKELEVEL))),$(PWD),$(CURDIR))
 COURSE = @cd "$(CALLER)" && PYTHONSAFEPATH=1 "$(CURDIR)/$(BIN)/python" -m recsys_lib.course
 
-.PHONY: help run test unit card lab serve book refresh student results tune readme bench fresh lock clean
+.PHONY: help run test unit older card lab serve book refresh student results tune readme bench fresh lock clean
 .DELETE_ON_ERROR:
 
 help:
@@ -62,6 +63,7 @@ help:
 	@echo "make test      ruff, unit tests, notebook-form tests, nbval over all notebooks"
 	@echo "               ARGS=\"-k course\" goes to pytest"
 	@echo "make unit      ruff and the unit tests only (quick)"
+	@echo "make older     nbval over all notebooks as on an older processor, with empty caches  ARGS=\"-k 04_bert\""
 	@echo "make card      the notebooks that use torch, in smoke, on a pretended graphics card  NOTEBOOKS=\"03\""
 	@echo "make lab       open the notebooks in JupyterLab; with STUDENT=1 the students' copies"
 	@echo "make serve     the shop at an address of this machine; other addresses need a key  ARGS=\"--port 8000 --workers 2\""
@@ -135,16 +137,30 @@ run: $(READY)
 	$(call check_environment,papermill tqdm torch)
 	$(COURSE) run --profile "$(PROFILE)" --notebooks "$(NOTEBOOKS)" --from "$(FROM)"$(if $(JOBS), --jobs "$(JOBS)") $(ARGS)
 
-# One pytest run, so that its last line speaks for everything. The unit tests come first: they fail sooner.
+# One pytest run, so that its last line speaks for everything. Two files at a time, on half of the cores each
+# (conftest.py); what one file holds stays in order. ARGS="-n 0" is one after the other.
 test: $(KERNELS_READY)
-	$(call check_environment,pytest nbval ruff)
+	$(call check_environment,pytest nbval ruff xdist)
 	$(check_style)
-	@$(BIN)/python -m pytest -q --doctest-modules recsys_lib tests $(NBVAL) notebooks $(ARGS)
+	@$(BIN)/python -m pytest -q -n 2 --dist loadfile --doctest-modules recsys_lib tests $(NBVAL) notebooks $(ARGS)
 
 unit: $(KERNELS_READY)
-	$(call check_environment,pytest ruff)
+	$(call check_environment,pytest ruff xdist)
 	$(check_style)
-	@$(BIN)/python -m pytest -q --doctest-modules recsys_lib tests $(ARGS)
+	@$(BIN)/python -m pytest -q -n 2 --dist loadfile --doctest-modules recsys_lib tests $(ARGS)
+
+# Stored outputs must not hang on the processor's last bit: this pretends to be one without AVX-512, on one thread,
+# with nothing in the caches. It says little where the machine is of that kind already.
+older: export ATEN_CPU_CAPABILITY := avx2
+older: export ONEDNN_MAX_CPU_ISA := AVX2
+older: export OPENBLAS_CORETYPE := Haswell
+older: export MKL_CBWR := AVX2
+older: export NPY_DISABLE_CPU_FEATURES := X86_V4 AVX512_ICL
+older: export OMP_NUM_THREADS := 1
+older: export RECSYS_DATA := $(CURDIR)/build/older
+older: $(KERNELS_READY)
+	$(call check_environment,pytest nbval xdist)
+	@$(BIN)/python -m pytest -q -n 2 --dist loadfile $(NBVAL) notebooks $(ARGS)
 
 # IPython runs what lies in startup/ before the first cell.
 card: export IPYTHONDIR := $(CURDIR)/build/card

@@ -1,6 +1,12 @@
 """Shared by all tests, nbval's included: kernels that behave the same, this library, results kept apart."""
 
 import os
+
+# Several workers share the cores. Before torch comes: it counts them once.
+if "PYTEST_XDIST_WORKER_COUNT" in os.environ:
+    share = (os.cpu_count() or 1) // int(os.environ["PYTEST_XDIST_WORKER_COUNT"])
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, share)))
+
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path

@@ -27,7 +27,9 @@ def profits(y: np.ndarray, chosen: np.ndarray, value: float, cost: float) -> np.
     >>> profits(np.array([1, 0, 1]), np.array([True, True, False]), value=5, cost=1).tolist()
     [4.0, -1.0, 0.0]
     """
-    _check_dollars(value=value, cost=cost)
+    for name, amount in (("value", value), ("cost", cost)):
+        if not (np.isfinite(amount) and amount >= 0):
+            raise ValueError(f"{name} must be a number of dollars, 0 or more, got {amount}")
     y, chosen = np.asarray(y, dtype=np.float64), np.asarray(chosen, dtype=bool)
     if y.shape != chosen.shape:
         raise ValueError(f"y has shape {y.shape} but chosen {chosen.shape}: one entry per household in both")
@@ -90,10 +92,3 @@ def best_threshold(y: np.ndarray, p: np.ndarray, value: float, cost: float) -> f
     """
     curve = profit_curve(y, p, value, cost)
     return float(curve["threshold"].iloc[int(np.argmax(curve["profit"].to_numpy()))])
-
-
-def _check_dollars(**amounts: float) -> None:
-    """Raise ValueError if an amount of money is negative or not a finite number."""
-    for name, amount in amounts.items():
-        if not (np.isfinite(amount) and amount >= 0):
-            raise ValueError(f"{name} must be a number of dollars, 0 or more, got {amount}")

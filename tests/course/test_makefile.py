@@ -85,10 +85,21 @@ def test_the_environment_is_built_once(project: Project) -> None:
 
 
 def test_variables_reach_the_runner(built: Project) -> None:
-    built.make("run", "PROFILE=smoke", "NOTEBOOKS=01 03", "FROM=03", "ARGS=--parameter 'x=a b' --keep-going")
+    words = ["PROFILE=smoke", "NOTEBOOKS=01 03", "FROM=03", "JOBS=3", "ARGS=--parameter 'x=a b' --keep-going"]
+    built.make("run", *words)
     (line,) = built.called()
-    options = "run --profile smoke --notebooks 01 03 --from 03 --parameter x=a b --keep-going"
+    options = "run --profile smoke --notebooks 01 03 --from 03 --jobs 3 --parameter x=a b --keep-going"
     assert line == f"{built.folder}: -m recsys_lib.course {options}"
+
+
+@pytest.mark.parametrize(("cores", "jobs"), [("1", ""), ("2", "--jobs 2"), ("8", "--jobs 2")])
+def test_smoke_runs_two_at_a_time_where_there_are_cores(built: Project, cores: str, jobs: str) -> None:
+    nproc = built.folder.parent / "bin" / "nproc"
+    nproc.write_text(f"#!/bin/sh\necho {cores}\n")
+    nproc.chmod(0o755)
+    for profile, expected in (("smoke", jobs), ("", ""), ("full", "")):
+        built.make("run", f"PROFILE={profile}")
+        assert built.called()[0].partition("--from")[2].split() == expected.split()
 
 
 def test_a_path_means_what_it_means_to_the_caller(built: Project) -> None:

@@ -75,6 +75,7 @@ def test_the_cell_for_colab_leads_a_fresh_environment_to_the_first_figure(tmp_pa
     cell = (ROOT / "book" / "text" / "colab.md").read_text("utf-8").split("```")[1]
     cell = cell.replace("https://github.com/OWNER/NAME", f"file://{ROOT} NAME").replace("NAME", "course")
     (tmp_path / "cell.py").write_text(cell, "utf-8")
+    (tmp_path / ".gitconfig").write_text("[safe]\n\tdirectory = *\n")  # whoever owns the project's folder
     venv.create(tmp_path / "fresh", with_pip=True)
     python = tmp_path / "fresh" / "bin" / "python"
     where = "import sysconfig; print(sysconfig.get_path('purelib'))"

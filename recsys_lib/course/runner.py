@@ -246,9 +246,11 @@ def _side_by_side(
                 executions += [future.result() for future in done]
                 if any(execution.failure for execution in executions) and not options.keep_going:
                     waiting.clear()
-        except (KeyboardInterrupt, SystemExit):
+        except (KeyboardInterrupt, SystemExit) as end:
             for worker in multiprocessing.active_children():  # each takes its kernel along
                 os.kill(worker.pid, signal.SIGINT)
+            if isinstance(end, SystemExit):
+                raise
             hint = _resume(executions, [job[0] for job in jobs], options)
             raise KeyboardInterrupt(f"Interrupted. {hint}") from None
     return sorted(executions, key=lambda execution: execution.notebook)

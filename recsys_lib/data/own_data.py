@@ -93,8 +93,7 @@ def read_interactions(
     if time is not None:
         column = _plain(table[time])
         days = column.cast(pa.timestamp("s")) if pa.types.is_date(column.type) else column
-        refuse = partial(_refuse, column, path, time)
-        columns[time] = as_datetimes(days.to_pandas().rename(time), refuse)
+        columns[time] = as_datetimes(days.to_pandas().rename(time), partial(_refuse, column, path, time))
     frame = pd.DataFrame(columns)
     _check_enough(frame, path, user, value)
     return frame

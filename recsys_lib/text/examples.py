@@ -104,13 +104,12 @@ def related_purchases(
             f"{n_items} items need a name and a vector each, got {len(names)} and {len(vectors)}"
         )
     kinds, kind_names = pd.factorize(np.asarray(names, dtype=object))  # equal names are one kind
-    first = np.unique(kinds, return_index=True)[1]
     end = pd.Timestamp(as_of)
     past = events[(events["time"] < end) & (events["time"] >= end - pd.Timedelta(days=DAYS))]
     past = past[past["user"].isin(pairs["user"].unique())]
     counts = past.assign(kind=kinds[past["item"]]).groupby(["user", "kind"]).size().reset_index(name="times")
     bought = {user: rows[["kind", "times"]].to_numpy() for user, rows in counts.groupby("user")}
-    kind_vectors = np.asarray(vectors)[first]
+    kind_vectors = np.asarray(vectors)[np.unique(kinds, return_index=True)[1]]
     texts = []
     for user, item in zip(pairs["user"], pairs["item"], strict=True):
         kinds_bought = bought.get(user)

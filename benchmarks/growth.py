@@ -30,6 +30,8 @@ import harness
 import numpy as np
 from scipy.sparse import csr_matrix, load_npz, save_npz
 
+from recsys_lib.files import atomic_path
+
 SIZES = {  # users, items, pairs
     "1M": (6_040, 3_700, 1_000_000),
     "10M": (138_000, 27_000, 10_000_000),
@@ -101,16 +103,24 @@ def one(name: str, path: str) -> None:
     resource.setrlimit(resource.RLIMIT_AS, (LIMIT, LIMIT))
     pairs, found = load_npz(path), {}
     users = np.random.default_rng(1).permutation(pairs.shape[0])[:N_LISTS]
+    fit = implicits if name in IMPLICIT else ours
+    fit(name, pairs[:500])  # what is imported and started on the first call is not counted
     start = time.perf_counter()
     try:
-        recommend = (implicits if name in IMPLICIT else ours)(name, pairs)
+        recommend = fit(name, pairs)
         fitted = time.perf_counter()
         recommend(users)
         found = {"fit": fitted - start, "lists": time.perf_counter() - fitted, "n_lists": len(users)}
     except MemoryError as error:
         found = {"refused": str(error) or "MemoryError"}
-    found["peak_mib"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+    # not ru_maxrss: a process starts with the peak of the one that started it
+    found["peak_mib"] = resident("VmHWM")
     print(json.dumps(found))
+
+
+def resident(kind: str) -> int:
+    """Return this process's memory in MiB: at its highest so far (VmHWM), or its own now (RssAnon)."""
+    return int(Path("/proc/self/status").read_text().split(f"{kind}:")[1].split()[0]) // 1024
 
 
 def catalogue(path: str) -> None:
@@ -128,9 +138,8 @@ def catalogue(path: str) -> None:
         start = time.perf_counter()
         top_k(queries, items, K)
         seconds.append(time.perf_counter() - start)
-    status = Path("/proc/self/status").read_text()
-    own = int(status.split("RssAnon:")[1].split()[0]) // 1024
-    print(json.dumps({"lists": float(np.median(seconds[1:])), "n_lists": QUERIES, "own_mib": own}))
+    lists = float(np.median(seconds[1:]))
+    print(json.dumps({"lists": lists, "n_lists": QUERIES, "own_mib": resident("RssAnon")}))
 
 
 def measure_catalogues(folder: Path) -> dict[str, Any]:
@@ -171,6 +180,48 @@ def measure(name: str, path: Path) -> dict[str, Any]:
     return json.loads(done.stdout.splitlines()[-1])
 
 
+def keep(found: dict[str, Any]) -> None:
+    """Write what was found, and how each fit grows: exponent 1 where twice the pairs take twice as long."""
+    shown = {name: taken for name, taken in found.items() if name in OURS + IMPLICIT}
+    for taken in shown.values():
+        done = [(SIZES[size][2], taken[size]["fit"]) for size in SIZES if "fit" in taken.get(size, {})]
+        if len(done) > 1:
+            pairs, seconds = np.log(np.array(done)).T
+            taken["exponent"] = round(float(np.polyfit(pairs, seconds, 1)[0]), 2)
+    harness.save("growth", found)
+    draw(shown)
+
+
+def draw(shown: dict[str, Any]) -> None:
+    """Draw seconds of a fit and peak memory over the number of pairs; implicit's models are dashed."""
+    import matplotlib as mpl
+
+    mpl.use("agg")
+    import matplotlib.pyplot as plt
+
+    figure, axes = plt.subplots(1, 2, figsize=(13, 4.6), layout="constrained")
+    colors = dict(zip(OURS, plt.colormaps["tab10"].colors, strict=False))
+    for name, taken in shown.items():
+        sizes = [size for size in SIZES if "fit" in taken.get(size, {})]
+        style = {
+            "color": colors[name.removeprefix("implicit ")],
+            "ls": "--" if name in IMPLICIT else "-",
+            "marker": "o",
+            "mfc": "white" if name in IMPLICIT else None,
+            "label": f"{name} ({taken['exponent']:.2f})" if "exponent" in taken else name,
+        }
+        for ax, what in zip(axes, ("fit", "peak_mib"), strict=True):
+            ax.plot([SIZES[size][2] for size in sizes], [taken[size][what] for size in sizes], **style)
+    for ax, title in zip(axes, ("Seconds of a fit", "Peak memory of the process, MiB"), strict=True):
+        ax.set(xscale="log", yscale="log", xlabel="pairs of user and item", title=title)
+        ax.grid(alpha=0.3)
+    figure.legend(
+        *axes[0].get_legend_handles_labels(), loc="outside right", title="model (exponent of the fit)"
+    )
+    with atomic_path(harness.RESULTS / "growth.png") as temporary:
+        figure.savefig(temporary, format="png", dpi=110)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--sizes", nargs="+", choices=SIZES, default=["1M", "10M"])
@@ -193,7 +244,8 @@ def main() -> None:
             for name in models:
                 found.setdefault(name, {})[size] = taken = measure(name, path)
                 print(f"{size:4} {name:36} {taken}", flush=True)
-    harness.save("growth", found)
+    found["machine"] = harness.machine(("numpy", "scipy", "torch", "implicit"))
+    keep(found)
 
 
 if __name__ == "__main__":

@@ -114,7 +114,7 @@ class EASE(Recommender):
             rows, rest = inverse[users], np.delete(np.arange(len(inverse)), users)
             own, across = np.linalg.inv(rows[:, users].astype(np.float64)), rows[:, rest]
             seen = self.inputs_ @ np.ascontiguousarray(rows.T)  # (A X)_S, shape (n_items, n)
-            less = np.einsum("is,st,it->i", seen, own, seen, optimize=True) / self.regularization
+            less = (seen @ own * seen).sum(axis=1) / self.regularization
             smaller = torch.from_numpy(_without(inverse, users))
             smaller.addmm_(torch.from_numpy(across).T, torch.from_numpy(own @ across).float(), alpha=-1)
             self.inverse_ = smaller.to(self._device())

@@ -77,7 +77,7 @@ def how_tested(root: Path, notebooks: Mapping[str, NotebookNode]) -> str:
         f"`make test` runs {len(cells):,} code cells again and compares what they print with what is stored; "
         f"{asserts:,} assertions in them hold. It tries {wrong:,} wrong answers on the checks of "
         f"{len(exercises)} exercises. {functions:,} test functions, many of them for several cases, test the "
-        f"library and the tools; {refusals:,} times they want bad input refused, mostly with its words."
+        f"library and the tools; {refusals:,} times they want bad input refused; most of these read the message."
     )
 
 

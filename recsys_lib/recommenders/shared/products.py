@@ -28,7 +28,7 @@ def sparse_product(left: csr_array, right: csr_array) -> np.ndarray:
     def multiply(rows: slice) -> None:
         _multiply_into(left[rows], right, result[rows])
 
-    workers.run(multiply, _blocks(left.shape[0], _ROWS), workers.worker_count())
+    workers.run(multiply, _blocks(left.shape[0], _ROWS))
     return result
 
 
@@ -42,7 +42,7 @@ def mixed_product(left: csr_array, right: np.ndarray) -> np.ndarray:
     def multiply(columns: slice) -> None:
         result[:, columns] = left @ np.ascontiguousarray(right[:, columns])
 
-    workers.run(multiply, _blocks(right.shape[1], _COLUMNS), workers.worker_count())
+    workers.run(multiply, _blocks(right.shape[1], _COLUMNS))
     return result
 
 
@@ -87,7 +87,7 @@ def gram(rows: csr_array) -> np.ndarray:
     def fill(block: slice) -> None:  # by blocks, since a sparse product of all rows is nearly full
         _multiply_into(rows[block], columns, products[block])
 
-    workers.run(fill, _blocks(len(products), _ROWS), workers.worker_count())
+    workers.run(fill, _blocks(len(products), _ROWS))
     return products
 
 
@@ -129,7 +129,7 @@ def quadratic_forms(matrix: Array, columns: csr_array) -> Array:
         products = columns @ np.ascontiguousarray(matrix[:, block])
         return np.bincount(pairs.row, products[pairs.row, pairs.col] * pairs.data, columns.shape[0])
 
-    return np.sum(workers.run(form, _blocks(len(matrix), _ROWS), workers.worker_count()), axis=0)
+    return np.sum(workers.run(form, _blocks(len(matrix), _ROWS)), axis=0)
 
 
 def _multiply_into(left: csr_array, right: csr_array, out: np.ndarray) -> None:

@@ -159,22 +159,22 @@ def choose_short(
     best = _select(bounds + q * n_groups, n_groups, CERTIFY, KEEP, SEGMENT, RUN)
     place = tl.arange(0, KEEP)
     g = tl.where(place < n_chosen, _number_of(best), _NO_GROUP)
-    keys = _keys_of(queries, items, q, g, starts, seen, n_items, width, CHUNK, GROUP, KEEP)
+    key = tl.topk(_keys_of(queries, items, q, g, starts, seen, n_items, width, CHUNK, GROUP, KEEP), LENGTH)
     bound = _score_of(best)
     left_out = tl.max(tl.where(place == n_chosen, bound, -float("inf")), 0)
-    key, c = tl.topk(keys, LENGTH), tl.arange(0, LENGTH)
-    _store_list(key, c, tl.max(bound, 0), left_out, q, ids, scores, certain, k, CERTIFY)
+    _store_list(key, tl.arange(0, LENGTH), tl.max(bound, 0), left_out, q, ids, scores, certain, k, CERTIFY)
 
 
 @triton.jit
 def _select(row, length, BARE: tl.constexpr, KEEP: tl.constexpr, SEGMENT: tl.constexpr, RUN: tl.constexpr):
     """Return the highest keys of a row, descending: they lie in the runs that hold the highest."""
     c = tl.arange(0, SEGMENT)
+    r = tl.arange(0, SEGMENT // RUN)
     lowest: tl.constexpr = -float("inf") if BARE else _LOWEST
     numbers = tl.load(row + c, mask=c < length, other=lowest)
     peaks = tl.max(tl.reshape(numbers, (SEGMENT // RUN, RUN)), 1)
     if BARE:  # numbers become keys with their places
-        peaks = _key(peaks, tl.arange(0, SEGMENT // RUN) * RUN)
+        peaks = _key(peaks, r * RUN)
     runs = _number_of(tl.topk(peaks, KEEP)) // RUN
     c = tl.reshape((runs * RUN)[:, None] + tl.arange(0, RUN)[None, :], (KEEP * RUN,))
     best = tl.load(row + c, mask=c < length, other=lowest)

@@ -17,7 +17,7 @@ DEFAULT_BYTES = 128 * 2**20
 _MAX_QUERIES = 512  # per block; with _MAX_SCORES the block of scores is 2 MB of float32
 _MAX_SCORES = 512 * 1024  # fits the second-level cache together with the factors, or nearly
 _MAX_HEIGHT = 16384  # items per block when queries are few
-Pairs = tuple[np.ndarray, np.ndarray]
+Pairs = tuple[np.ndarray, np.ndarray]  # of a query and a place among the items, in the order of places
 
 
 def rank_factors(
@@ -134,7 +134,7 @@ def excluded_pairs(seen: csr_array | None, queries: slice, places: np.ndarray | 
 def _blank(block: np.ndarray, excluded: Pairs, start: int, stop: int) -> None:
     """Set the excluded scores of the items at places [start, stop) to -inf."""
     rows, places = excluded
-    first, last = np.searchsorted(places, (start, stop))
+    first, last = np.searchsorted(places, (start, stop)) if len(places) else (0, 0)
     if last > first:
         block[places[first:last] - start, rows[first:last]] = -np.inf
 

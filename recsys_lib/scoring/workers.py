@@ -54,9 +54,9 @@ def single_threaded() -> Iterator[None]:
 
 def run(function: Callable[[Task], Result], tasks: Sequence[Task]) -> list[Result]:
     """Call the function on every task, one thread per worker; results in the order of the tasks."""
-    workers = worker_count()  # asked before the threads are kept at one
+    workers = worker_count() if len(tasks) > 1 else 1  # asked before the threads are kept at one
     with single_threaded():
-        if len(tasks) < 2 or workers == 1:
+        if workers == 1:
             return [function(task) for task in tasks]
         with ThreadPoolExecutor(workers) as pool:
             return list(pool.map(function, tasks))

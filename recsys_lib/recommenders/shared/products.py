@@ -22,10 +22,10 @@ warnings.filterwarnings("ignore", "Sparse CSR tensor support is in beta")  # tor
 
 
 def sparse_product(left: csr_array, right: csr_array) -> np.ndarray:
-    """Multiply two sparse matrices into a dense array, its rows shared out among the cores."""
-    result = np.empty((left.shape[0], right.shape[1]), np.float32)
+    """Multiply two sparse matrices of one type into a dense array, its rows shared out among the cores."""
+    result = np.empty((left.shape[0], right.shape[1]), left.dtype)
 
-    def multiply(rows: slice) -> None:
+    def multiply(rows: slice) -> None:  # by blocks, since a sparse product of all rows may be nearly full
         _multiply_into(left[rows], right, result[rows])
 
     workers.run(multiply, _blocks(left.shape[0], _ROWS))
@@ -81,14 +81,7 @@ def gram(rows: csr_array) -> np.ndarray:
     n, advice = rows.shape[0], "leave out rare items, or take ItemKNN(neighbors=200) or ALS"
     check_memory(12 * n * n, f"a matrix of {n:,} × {n:,} with its inverse in float32", advice)
     rows = rows.astype(np.float64)
-    columns = rows.T.tocsr()
-    products = np.empty((rows.shape[0], rows.shape[0]))
-
-    def fill(block: slice) -> None:  # by blocks, since a sparse product of all rows is nearly full
-        _multiply_into(rows[block], columns, products[block])
-
-    workers.run(fill, _blocks(len(products), _ROWS))
-    return products
+    return sparse_product(rows, rows.T.tocsr())
 
 
 def item_weights(products: np.ndarray, regularization: float, device: torch.device) -> torch.Tensor:

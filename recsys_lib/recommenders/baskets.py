@@ -8,7 +8,7 @@ from scipy.sparse import coo_array, eye_array
 
 from recsys_lib.data import Interactions
 from recsys_lib.recommenders.shared.base import Recommender
-from recsys_lib.recommenders.shared.checks import Count, Positive, Share
+from recsys_lib.recommenders.shared.checks import Count, Positive, Share, timed_events
 from recsys_lib.recommenders.shared.products import sparse_product, squared_lengths, transposed_product
 from recsys_lib.scoring import top_k_blocks
 
@@ -121,9 +121,7 @@ class UPCF(Recommender):
 
 def _baskets(train: Interactions) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Users and items of what lay in baskets, how many baskets of the user came after, how many it has."""
-    if train.events is None:
-        raise ValueError("baskets need the times of events: build Interactions with time=…")
-    events = train.events[["user", "item", "time"]].drop_duplicates()
+    events = timed_events(train, "baskets need")[["user", "item", "time"]].drop_duplicates()
     place = events.groupby("user")["time"].rank(method="dense").to_numpy().astype(np.int64)
     users, items = (events[name].to_numpy(np.int64) for name in ("user", "item"))
     total = np.zeros(train.n_users, np.int64)

@@ -42,7 +42,7 @@ def edges_of(columns: np.ndarray, weights: np.ndarray, bins: int) -> list[np.nda
     def find(place: int) -> np.ndarray:
         return weighted_edges(columns[:, place], weights, bins)
 
-    return workers.run(find, range(columns.shape[1]), workers.worker_count())
+    return workers.run(find, range(columns.shape[1]))
 
 
 def binned(columns: np.ndarray, edges: list[np.ndarray]) -> np.ndarray:
@@ -53,5 +53,5 @@ def binned(columns: np.ndarray, edges: list[np.ndarray]) -> np.ndarray:
         column = columns[:, place]
         numbers[:, place] = np.where(np.isnan(column), np.nan, np.searchsorted(edges[place], column))
 
-    workers.run(number, range(columns.shape[1]), workers.worker_count())
+    workers.run(number, range(columns.shape[1]))
     return numbers

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 
 from recsys_lib.data import Interactions
+from recsys_lib.recommenders.shared.checks import timed_events
 from recsys_lib.recommenders.shared.weighting import SECONDS_PER_DAY, seconds
 
 HALF_LIVES = (7, 14, 30, 60, 120, 365)  # days, for a user's own events
@@ -31,12 +32,11 @@ class Habits:
     """
 
     def __init__(self, train: Interactions, groups: Mapping[str, np.ndarray] | None = None) -> None:
-        if train.events is None:
-            raise ValueError("habits need the times of events: build Interactions with time=…")
+        events = timed_events(train, "habits need")
         self.n_users, self.n_items = train.matrix.shape
-        moments = seconds(train.events["time"])
+        moments = seconds(events["time"])
         age = (moments.max() - moments) / SECONDS_PER_DAY
-        users, items = (train.events[name].to_numpy(np.int64) for name in ("user", "item"))
+        users, items = (events[name].to_numpy(np.int64) for name in ("user", "item"))
         self._describe_pairs(users, items, age)
         self._describe_items(items)
         self._describe_users(users, age)

@@ -153,7 +153,7 @@ def _gather(factors: Array, columns: Array) -> Array:
 def _for_each(task: Callable[[Batch], None], rows: list[Batch], like: Array) -> None:
     """One batch per core on the host; one after the other on an accelerator."""
     if isinstance(like, np.ndarray):
-        workers.run(task, rows, workers.worker_count())
+        workers.run(task, rows)
     else:
         for batch in rows:
             task(batch)

@@ -12,7 +12,7 @@ from recsys_lib.data import Interactions
 from recsys_lib.recommenders.shared.answers import progress_bar, similar_factors
 from recsys_lib.recommenders.shared.arrays import Array, as_native, rows_at
 from recsys_lib.recommenders.shared.base import Recommender
-from recsys_lib.recommenders.shared.checks import Count, Positive, Seed, Share
+from recsys_lib.recommenders.shared.checks import Count, Positive, Seed, Share, timed_events
 from recsys_lib.scoring import TopK
 
 
@@ -123,9 +123,7 @@ class SASRec(Recommender):
             raise ValueError(f"factors must be a multiple of heads, got {self.factors} and {self.heads}")
 
     def _fit(self, train: Interactions) -> None:
-        if train.events is None:
-            raise ValueError("a sequence needs the times of events: build Interactions with time=…")
-        events = train.events.sort_values("user", kind="stable")
+        events = timed_events(train, "a sequence needs").sort_values("user", kind="stable")
         items = events["item"].to_numpy(np.int64)
         stops = np.cumsum(np.bincount(events["user"], minlength=train.n_users))
         starts = np.r_[0, stops[:-1]]

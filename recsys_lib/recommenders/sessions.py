@@ -10,7 +10,7 @@ from scipy.sparse import csr_array
 from recsys_lib.data import Interactions
 from recsys_lib.recommenders.ease import EASE
 from recsys_lib.recommenders.shared.arrays import Array, as_native
-from recsys_lib.recommenders.shared.checks import NotNegative, Positive, Share
+from recsys_lib.recommenders.shared.checks import NotNegative, Positive, Share, timed_events
 from recsys_lib.recommenders.shared.products import gram, item_weights, user_counts
 from recsys_lib.recommenders.shared.weighting import SECONDS_PER_DAY, Weighting, recent_users, seconds, weigh
 
@@ -49,8 +49,7 @@ class SessionEASE(EASE):
     _takes_features: ClassVar[bool] = False
 
     def _fit(self, train: Interactions) -> None:
-        if train.events is None:
-            raise ValueError("sessions need the times of events: build Interactions with time=…")
+        timed_events(train, "sessions need")
         self.history_ = weigh(train, self.weighting, self.half_life)
         together = gram(self.history_.T.tocsr())
         together *= 1 - self.share

@@ -67,7 +67,7 @@ def all_similar(vectors: csr_array, include_self: bool) -> csr_array:
         block.sort_indices()
         return block
 
-    blocks = workers.run(multiply, workers.even_slices(n, -(-n // 256)), workers.worker_count())
+    blocks = workers.run(multiply, workers.even_slices(n, -(-n // 256)))
     return vstack(blocks, format="csr")
 
 

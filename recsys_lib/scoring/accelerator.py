@@ -10,7 +10,6 @@ import os
 import shutil
 from functools import cache
 from importlib.util import find_spec
-from math import ceil
 
 import numpy as np
 import torch
@@ -18,12 +17,12 @@ from scipy.sparse import csr_array
 
 from recsys_lib.scoring import checks
 from recsys_lib.scoring.host import excluded_pairs
-from recsys_lib.scoring.workers import even_slices
 
 GROUP = 32  # items per group maximum
 DEFAULT_BYTES = 2**30
 
 
+@torch.no_grad()
 def rank_factors(
     queries: torch.Tensor,
     items: torch.Tensor,
@@ -37,6 +36,7 @@ def rank_factors(
     With `check` the host waits once, at the end: for the queries that the fused way could not certify, among
     them all of those whose factors, or whose items' factors, are not finite.
     """
+    max_bytes = max_bytes or DEFAULT_BYTES
     if not _can_fuse(queries, items, k):
         if check:
             checks.check_values(queries, items)
@@ -46,23 +46,20 @@ def rank_factors(
     if seen is not None and not seen.has_canonical_format:
         seen = seen.copy()
         seen.sum_duplicates()  # sorts, too
-    max_bytes = DEFAULT_BYTES if max_bytes is None else max_bytes
     ids, scores, certified = fused.rank_factors(queries, items, k, seen, max_bytes, certify=check)
     if check and not bool(certified.all()):
         left = (~certified).nonzero()[:, 0]
         checks.check_values(queries, items)
         some = None if seen is None else seen[left.cpu().numpy()]
-        ids[left], scores[left], _ = fused.rank_factors(
-            queries[left], items, k, some, max_bytes, certify=False
-        )
+        again = fused.rank_factors(queries[left], items, k, some, max_bytes, certify=False)
+        ids[left], scores[left], _ = again
     return ids, scores
 
 
 def _can_fuse(queries: torch.Tensor, items: torch.Tensor, k: int) -> bool:
     """Say whether the kernels of `fused` can run, and would pay."""
-    if queries.device.type != "cuda" or not len(queries) or torch.float64 in (queries.dtype, items.dtype):
-        return False
-    if not _has_triton():
+    single = torch.float64 not in (queries.dtype, items.dtype)
+    if not (queries.device.type == "cuda" and len(queries) and single and _has_triton()):
         return False
     from recsys_lib.scoring import fused
 
@@ -76,7 +73,7 @@ def _has_triton() -> bool:
 
 
 def _rank_by_scores(
-    queries: torch.Tensor, items: torch.Tensor, k: int, seen: csr_array | None, max_bytes: int | None
+    queries: torch.Tensor, items: torch.Tensor, k: int, seen: csr_array | None, max_bytes: int
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Rank on any device: write the scores of a block, read them once for the maxima of groups."""
     dtype = torch.promote_types(torch.promote_types(queries.dtype, items.dtype), torch.float32)
@@ -84,28 +81,26 @@ def _rank_by_scores(
     results = []
     for first in range(0, queries.shape[0], n_block):
         block = queries[first : first + n_block].to(dtype)
-        exclusion = _Seen(seen, first, block.shape[0], queries.device)
+        exclusion = _Seen(seen, slice(first, first + block.shape[0]), queries.device)
         best = _empty_lists(block.shape[0], k, block)
         for start in range(0, items.shape[0], height):
             scores = block @ items[start : start + height].to(dtype).T
             exclusion.blank(scores, start)
             best = merge(*best, scores, start, k)
         results.append(best)
-    return _finish(results, queries, k, dtype)
+    return _join(results or [_empty_lists(0, k, torch.empty(0, dtype=dtype, device=queries.device))])
 
 
-def rank_scores(
-    scores: torch.Tensor, k: int, seen: csr_array | None, first_query: int
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Rank one block of given scores, shape (n_queries, n_items); the block is not changed."""
+@torch.no_grad()
+def rank_scores(scores: torch.Tensor, k: int, seen: csr_array | None) -> tuple[torch.Tensor, torch.Tensor]:
+    """Rank given scores, shape (n_queries, n_items), which are not changed."""
     dtype = torch.promote_types(scores.dtype, torch.float32)
-    exclusion = _Seen(seen, first_query, scores.shape[0], scores.device)
+    exclusion = _Seen(seen, slice(0, scores.shape[0]), scores.device)
     if seen is not None or scores.dtype != dtype:
         # A transposed block keeps its strides in a plain copy, and `blank` needs rows that lie in a row.
         scores = scores.to(dtype, copy=True, memory_format=torch.contiguous_format)
     exclusion.blank(scores, 0)
-    best = merge(*_empty_lists(scores.shape[0], k, scores), scores, 0, k)
-    return _finish([best], scores, k, dtype)
+    return _join([merge(*_empty_lists(scores.shape[0], k, scores), scores, 0, k)])
 
 
 def merge(
@@ -153,8 +148,8 @@ class _Seen:
     The host holds the matrix, so it knows without asking the device which pairs fall into which block.
     """
 
-    def __init__(self, seen: csr_array | None, first: int, n_queries: int, device: torch.device) -> None:
-        rows, self.items = excluded_pairs(seen, slice(first, first + n_queries))
+    def __init__(self, seen: csr_array | None, queries: slice, device: torch.device) -> None:
+        rows, self.items = excluded_pairs(seen, queries)
         if len(rows):
             self.on_device = torch.from_numpy(np.stack([rows, self.items])).to(device, non_blocking=True)
 
@@ -171,29 +166,17 @@ def _empty_lists(n_queries: int, k: int, like: torch.Tensor) -> tuple[torch.Tens
     return scores, torch.full((n_queries, k), -1, dtype=torch.int64, device=like.device)
 
 
-def _finish(
-    results: list[tuple[torch.Tensor, torch.Tensor]], like: torch.Tensor, k: int, dtype: torch.dtype
-) -> tuple[torch.Tensor, torch.Tensor]:
-    results = results or [_empty_lists(0, k, torch.empty(0, dtype=dtype, device=like.device))]
-    scores = torch.cat([block for block, _ in results])
-    ids = torch.cat([block for _, block in results])
+def _join(lists: list[tuple[torch.Tensor, torch.Tensor]]) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return ids and scores of all blocks of queries; places without a candidate hold id -1."""
+    scores, ids = (torch.cat(parts) for parts in zip(*lists, strict=True))
     return ids.masked_fill(scores == -torch.inf, -1), scores
 
 
 def _block_shape(
-    queries: torch.Tensor, n_items: int, k: int, dtype: torch.dtype, max_bytes: int | None
+    queries: torch.Tensor, n_items: int, k: int, dtype: torch.dtype, max_bytes: int
 ) -> tuple[int, int]:
     """Choose queries and items per block, such that scores and candidates stay below `max_bytes`."""
-    max_bytes = DEFAULT_BYTES if max_bytes is None else max_bytes
     # A candidate costs its score, its id, its key and its place: about 40 bytes, for k groups per query.
     n_block = max(1, min(queries.shape[0], 4096, max_bytes // 2 // (40 * GROUP * k)))
     height = max_bytes // 2 // (2 * dtype.itemsize * n_block)  # the product, and the keys of its maxima
     return n_block, max(GROUP, min(height, n_items + GROUP) // GROUP * GROUP)
-
-
-def blocks_of(n_queries: int, n_items: int, max_bytes: int | None) -> list[slice]:
-    """Cut queries into blocks whose score rows, and two copies of them, stay below `max_bytes`."""
-    max_bytes = DEFAULT_BYTES // 4 if max_bytes is None else max_bytes
-    rows = max(1, max_bytes // (12 * max(1, n_items)))
-    parts = ceil(n_queries / rows)
-    return even_slices(n_queries, parts)

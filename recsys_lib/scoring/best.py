@@ -24,20 +24,13 @@ def encode(scores: np.ndarray, ids: np.ndarray | int) -> np.ndarray:
     return keys
 
 
-def decode_scores(keys: np.ndarray) -> np.ndarray:
-    """Return the scores of keys, in the type they had."""
+def decode(keys: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the ids of keys, as int64, and the scores, in the type they had."""
     if keys.dtype == np.complex128:
-        return keys.real.copy()
+        return -keys.imag.astype(np.int64), keys.real.copy()
     bits = (keys >> 32).astype(np.int32)
     bits ^= (bits >> 31) & np.int32(0x7FFFFFFF)
-    return bits.view(np.float32)
-
-
-def decode_ids(keys: np.ndarray) -> np.ndarray:
-    """Return the ids of keys, as int64."""
-    if keys.dtype == np.complex128:
-        return -keys.imag.astype(np.int64)
-    return 0x7FFFFFFF - (keys & 0xFFFFFFFF)
+    return 0x7FFFFFFF - (keys & 0xFFFFFFFF), bits.view(np.float32)
 
 
 def empty_keys(n_queries: int, k: int, dtype: np.dtype) -> np.ndarray:
@@ -164,7 +157,7 @@ class RunningBest:
         return group
 
     def _update_bounds(self) -> None:
-        self.worst = decode_scores(self.keys.min(axis=1))  # the k-th best so far
+        self.worst = decode(self.keys.min(axis=1))[1]  # the k-th best so far
         self.bounds = self.worst if self.ascending else just_below(self.worst)
         self.bounded = bool((self.worst > -np.inf).all())
         self._positive = self.bounded and bool((self.bounds > 0).all())

@@ -113,8 +113,8 @@ def check_values(queries: Array, items: Array) -> None:
     One number comes out of all factors, so on an accelerator the host waits for it once.
     """
     largest = _largest(queries) * _largest(items) * max(1, queries.shape[1])
-    limit = np.finfo(np.float64 if _is_double(queries) or _is_double(items) else np.float32).max
-    if float(largest) < float(limit):  # false for NaN too
+    is_double = any(part.dtype in (np.float64, torch.float64) for part in (queries, items))
+    if float(largest) < float(np.finfo(np.float64 if is_double else np.float32).max):  # false for NaN too
         return
     _report("queries", queries)
     _report("items", items)
@@ -130,35 +130,23 @@ def check_scores(name: str, scores: Array, first_row: int) -> None:
         raise ValueError(f"{name}[{row + first_row}, {column}] is nan")
 
 
-def _is_double(values: Array) -> bool:
-    return values.dtype in (np.float64, torch.float64)
-
-
 def _largest(values: Array) -> torch.Tensor | float:
     """Bound the absolute values: NaN or inf if one of them is."""
-    if isinstance(values, np.ndarray):
-        return _largest_on_host(values)
-    if values.numel() == 0:
+    if 0 in values.shape:
         return 0.0
-    low, high = torch.aminmax(values)
-    return torch.maximum(-low, high).to(torch.promote_types(values.dtype, torch.float32))
-
-
-def _largest_on_host(values: np.ndarray) -> float:
-    if values.size == 0:
-        return 0.0
+    if isinstance(values, torch.Tensor):
+        low, high = torch.aminmax(values)
+        return torch.maximum(-low, high).to(torch.promote_types(values.dtype, torch.float32))
     rows = max(1, 2**16 // values.shape[1])  # a block that stays in the cache for its two passes
 
     def largest(part: slice) -> float:
-        blocks = (
-            values[start : min(start + rows, part.stop)] for start in range(part.start, part.stop, rows)
-        )
+        own = values[part]
+        blocks = (own[start : start + rows] for start in range(0, len(own), rows))
         return float(np.max([[block.max(), -block.min()] for block in blocks]))
 
-    n_workers = workers.worker_count()
     # Not by torch on all cores: its threads stay awake for a while and would slow down what follows.
-    parts = workers.even_slices(len(values), n_workers if len(values) > 64 * rows else 1)
-    return float(np.max(workers.run(largest, parts, n_workers)))
+    parts = workers.even_slices(len(values), workers.worker_count() if len(values) > 64 * rows else 1)
+    return float(np.max(workers.run(largest, parts)))
 
 
 def _report(name: str, values: Array) -> None:

@@ -39,12 +39,7 @@ def group_of(n_items: int, k: int) -> tuple[int, int]:
 
 
 def rank_factors(
-    queries: torch.Tensor,
-    items: torch.Tensor,
-    k: int,
-    seen: csr_array | None,
-    max_bytes: int,
-    certify: bool,
+    queries: torch.Tensor, items: torch.Tensor, k: int, seen: csr_array | None, max_bytes: int, certify: bool
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Rank factors of at most 32 bits: ids and scores, shape (n_queries, k), and which queries are certain.
 

@@ -36,7 +36,8 @@ def _norms(factors, i, n_rows, width, CHUNK: tl.constexpr, HEIGHT: tl.constexpr)
         at = i.to(tl.int64)[:, None] * width + f[None, :]
         rows = tl.load(factors + at, mask=(i < n_rows)[:, None] & (f < width)[None, :], other=0.0)
         squares += tl.sum(rows.to(tl.float32) * rows.to(tl.float32), 1)
-    return _length(squares)
+    # Infinity where the norm is no finite number, which a maximum might hide.
+    return tl.where(squares < float("inf"), tl.sqrt(squares), float("inf"))
 
 
 @triton.jit
@@ -56,9 +57,8 @@ def bound_many(
         f = start + tl.arange(0, CHUNK)
         left = tl.load(queries + q_at[:, None] + f, mask=(q < n_queries)[:, None] & (f < width), other=0.0)
         right = tl.load(items + i_at[:, None] + f, mask=(i < n_items)[:, None] & (f < width), other=0.0)
-        scores = tl.dot(
-            left.to(tl.float32), tl.trans(right.to(tl.float32)), scores, input_precision=precision
-        )
+        left, right = left.to(tl.float32), tl.trans(right.to(tl.float32))
+        scores = tl.dot(left, right, scores, input_precision=precision)
     scores = tl.where((i < n_items)[None, :], scores, -float("inf"))
     peaks = tl.max(tl.reshape(scores, (TILE, HEIGHT // GROUP, GROUP)), 2)
     g = block * (HEIGHT // GROUP) + tl.arange(0, HEIGHT // GROUP)
@@ -68,11 +68,8 @@ def bound_many(
         length = tl.load(norms + q, mask=q < n_queries)
         longest = tl.load(norms + n_queries + g, mask=g < n_groups)
         peaks += slack * length[:, None] * longest[None, :] + 1e-36
-        tl.store(
-            places, tl.where(peaks < float("inf"), peaks, float("inf")), mask=inside
-        )  # NaN like infinity
-    else:
-        tl.store(places, _key(peaks, g[None, :]), mask=inside)
+        peaks = tl.where(peaks < float("inf"), peaks, float("inf"))  # NaN like infinity
+    tl.store(places, peaks if CERTIFY else _key(peaks, g[None, :]), mask=inside)
 
 
 @triton.jit
@@ -133,11 +130,7 @@ def score(
     q = tl.program_id(0).to(tl.int64)
     place = tl.program_id(1) * GROUPS + tl.arange(0, GROUPS)
     g = tl.load(chosen + q * (n_chosen + 1) + place, mask=place < n_chosen, other=_NO_GROUP)
-    i, candidate = _members(g, n_items, GROUP, GROUPS)
-    scores, _, _ = _products(queries, items, q, i, candidate, width, CHUNK, GROUP * GROUPS)
-    if seen is not None:
-        candidate = candidate & _unseen(g, starts, seen, q, GROUP, GROUPS)
-    key = _key(tl.where(candidate, scores, -float("inf")), i)
+    key = _keys_of(queries, items, q, g, starts, seen, n_items, width, CHUNK, GROUP, GROUPS)
     c = tl.program_id(1) * GROUPS * GROUP + tl.arange(0, GROUPS * GROUP)
     tl.store(keys + q * (n_chosen * GROUP) + c, key, mask=c < n_chosen * GROUP)
 
@@ -166,11 +159,7 @@ def choose_short(
     best = _select(bounds + q * n_groups, n_groups, CERTIFY, KEEP, SEGMENT, RUN)
     place = tl.arange(0, KEEP)
     g = tl.where(place < n_chosen, _number_of(best), _NO_GROUP)
-    i, candidate = _members(g, n_items, GROUP, KEEP)
-    score, _, _ = _products(queries, items, q, i, candidate, width, CHUNK, KEEP * GROUP)
-    if seen is not None:
-        candidate = candidate & _unseen(g, starts, seen, q, GROUP, KEEP)
-    key = tl.topk(_key(tl.where(candidate, score, -float("inf")), i), LENGTH)
+    key = tl.topk(_keys_of(queries, items, q, g, starts, seen, n_items, width, CHUNK, GROUP, KEEP), LENGTH)
     bound = _score_of(best)
     left_out = tl.max(tl.where(place == n_chosen, bound, -float("inf")), 0)
     _store_list(key, tl.arange(0, LENGTH), tl.max(bound, 0), left_out, q, ids, scores, certain, k, CERTIFY)
@@ -181,26 +170,29 @@ def _select(row, length, BARE: tl.constexpr, KEEP: tl.constexpr, SEGMENT: tl.con
     """Return the highest keys of a row, descending: they lie in the runs that hold the highest."""
     c = tl.arange(0, SEGMENT)
     r = tl.arange(0, SEGMENT // RUN)
-    if BARE:  # numbers, which become keys with their places
-        numbers = tl.load(row + c, mask=c < length, other=-float("inf"))
-        peaks = _key(tl.max(tl.reshape(numbers, (SEGMENT // RUN, RUN)), 1), r * RUN)
-    else:
-        keys = tl.load(row + c, mask=c < length, other=_LOWEST)
-        peaks = tl.max(tl.reshape(keys, (SEGMENT // RUN, RUN)), 1)
+    lowest: tl.constexpr = -float("inf") if BARE else _LOWEST
+    numbers = tl.load(row + c, mask=c < length, other=lowest)
+    peaks = tl.max(tl.reshape(numbers, (SEGMENT // RUN, RUN)), 1)
+    if BARE:  # numbers become keys with their places
+        peaks = _key(peaks, r * RUN)
     runs = _number_of(tl.topk(peaks, KEEP)) // RUN
     c = tl.reshape((runs * RUN)[:, None] + tl.arange(0, RUN)[None, :], (KEEP * RUN,))
-    if BARE:
-        best = _key(tl.load(row + c, mask=c < length, other=-float("inf")), c)
-    else:
-        best = tl.load(row + c, mask=c < length, other=_LOWEST)
-    return tl.topk(best, KEEP)
+    best = tl.load(row + c, mask=c < length, other=lowest)
+    return tl.topk(_key(best, c) if BARE else best, KEEP)
 
 
 @triton.jit
-def _members(g, n_items, GROUP: tl.constexpr, GROUPS: tl.constexpr):
-    """Return the items of some groups, and which there are; the last group may be short."""
+def _keys_of(
+    queries, items, q, g, starts, seen, n_items, width,
+    CHUNK: tl.constexpr, GROUP: tl.constexpr, GROUPS: tl.constexpr,
+):  # fmt: skip
+    """Score the items of some groups for one query; what is excluded, or no item, gets the score -inf."""
     i = tl.reshape(g[:, None].to(tl.int64) * GROUP + tl.arange(0, GROUP)[None, :], (GROUPS * GROUP,))
-    return i.to(tl.int32), i < n_items
+    candidate, i = i < n_items, i.to(tl.int32)  # the last group may be short
+    scores, _, _ = _products(queries, items, q, i, candidate, width, CHUNK, GROUP * GROUPS)
+    if seen is not None:
+        candidate = candidate & _unseen(g, starts, seen, q, GROUP, GROUPS)
+    return _key(tl.where(candidate, scores, -float("inf")), i)
 
 
 @triton.jit
@@ -246,12 +238,6 @@ def _score_of(key):
 @triton.jit
 def _number_of(key):
     return 0x7FFFFFFF - (key & 0xFFFFFFFF)
-
-
-@triton.jit
-def _length(square):
-    """Return the norm; infinity where it is no finite number, which a maximum might hide."""
-    return tl.where(square < float("inf"), tl.sqrt(square), float("inf"))
 
 
 @triton.jit

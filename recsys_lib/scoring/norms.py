@@ -1,7 +1,6 @@
 """Skip items that are too short: no score exceeds the product of the two norms (Cauchy and Schwarz)."""
 
-from dataclasses import dataclass
-from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 
@@ -11,20 +10,12 @@ _WORTHWHILE = 0.6  # share of the work that must be left at most, for the norms 
 _MIN_ITEMS = 4096
 
 
-@dataclass(frozen=True)
-class NormOrder:
+class NormOrder(NamedTuple):
     """Items by descending norm, so that the norm of the next item bounds all that are left."""
 
     items: np.ndarray  # shape (n_items,), positions of the items, longest first
-    item_norms: np.ndarray  # shape (n_items,), in that order, float64
-    query_norms: np.ndarray  # shape (n_queries,), float64
-
-    @cached_property
-    def places(self) -> np.ndarray:
-        """The place of every item in the order."""
-        places = np.empty(len(self.items), np.int64)
-        places[self.items] = np.arange(len(self.items))
-        return places
+    places: np.ndarray  # shape (n_items,), where each item comes in that order
+    norms: np.ndarray  # shape (n_items,), in that order, float64
 
 
 def norm_order(queries: np.ndarray, items: np.ndarray, k: int) -> NormOrder | None:
@@ -33,7 +24,9 @@ def norm_order(queries: np.ndarray, items: np.ndarray, k: int) -> NormOrder | No
         return None
     norms = row_norms(items)
     order = np.argsort(-norms)
-    return NormOrder(order, norms[order], row_norms(queries))
+    places = np.empty_like(order)
+    places[order] = np.arange(len(order))
+    return NormOrder(order, places, norms[order])
 
 
 def remaining_work(queries: np.ndarray, items: np.ndarray, k: int) -> float:

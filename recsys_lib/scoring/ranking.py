@@ -1,6 +1,7 @@
 """The public functions: rank items by factors, or by scores that a model computes."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from math import ceil
 from typing import NamedTuple
 
 import numpy as np
@@ -8,6 +9,9 @@ import torch
 
 from recsys_lib.scoring import accelerator, checks, host
 from recsys_lib.scoring.checks import Array
+from recsys_lib.scoring.workers import even_slices
+
+_BLOCK_BYTES = 2**28  # of a block of scores and two copies of it
 
 
 class TopK(NamedTuple):
@@ -78,21 +82,16 @@ def top_k(
     >>> best.ids.tolist(), best.scores.tolist()
     ([[1, 0]], [[3.0, 1.0]])
     """
-    k = _check_counts(k, max_bytes)
+    checks.check_count(k=k, max_bytes=1 if max_bytes is None else max_bytes)
+    k = int(k)  # NumPy's small integers would overflow in what is computed from it
     checks.check_factors(queries, items)
     place = checks.device_of(queries, device)
     seen = checks.check_exclude(exclude, (queries.shape[0], items.shape[0]))
-    given = isinstance(queries, np.ndarray)
     if place.type == "cpu":
-        factors = (queries, items) if given else (_as_numpy(queries), _as_numpy(items))
-        if check_finite:
-            checks.check_values(*factors)
-        found = host.rank_factors(*factors, k, seen, max_bytes)
-        return TopK(*found) if given else _as_tensors(found)
-    with torch.no_grad():
-        factors = (torch.as_tensor(part).to(place) for part in (queries, items))
-        found = accelerator.rank_factors(*factors, k, seen, max_bytes, check_finite)
-        return TopK(*(part.cpu().numpy() for part in found)) if given else TopK(*found)
+        return _on_host(host.rank_factors, [queries, items], k, seen, max_bytes, check_finite)
+    factors = (torch.as_tensor(part).to(place) for part in (queries, items))
+    found = accelerator.rank_factors(*factors, k, seen, max_bytes, check_finite)
+    return TopK(*(part.cpu().numpy() for part in found) if isinstance(queries, np.ndarray) else found)
 
 
 def top_k_blocks(
@@ -102,25 +101,22 @@ def top_k_blocks(
     k: int,
     *,
     exclude: object | None = None,
-    max_bytes: int | None = None,
-    check_finite: bool = True,
 ) -> TopK:
     """Find the k best items per query for a model that computes scores instead of factors.
 
-    The same selection as `top_k`, with the same order of ties and the same padding.
+    The same selection as `top_k`, with the same order of ties and the same padding. A block of scores and its
+    working copies take 256 MiB at most, or one query's.
 
     Parameters
     ----------
     score_block : callable
         Called with a slice of queries; returns their scores for all items, shape (slice length, n_items), as
         NumPy array or tensor of floating-point numbers. It is not changed. A score of -inf means that the
-        item is no candidate.
+        item is no candidate; NaN is refused.
     n_queries, n_items : int
         Size of the whole score matrix.
-    k, exclude, check_finite
-        As in `top_k`; `check_finite` looks for NaN only.
-    max_bytes : int, optional
-        Bound on the size of a score block and its working copies. Default: 256 MiB.
+    k, exclude
+        As in `top_k`.
 
     Returns
     -------
@@ -134,46 +130,32 @@ def top_k_blocks(
     >>> top_k_blocks(lambda rows: scores[rows], 2, 3, k=2).ids.tolist()
     [[1, 2], [0, 2]]
     """
-    k = _check_counts(k, max_bytes)
+    checks.check_count(k=k)
+    k = int(k)
     seen = checks.check_exclude(exclude, (n_queries, n_items))
+    height = max(1, _BLOCK_BYTES // (12 * max(1, n_items)))
     results = []
-    for rows in accelerator.blocks_of(n_queries, n_items, max_bytes):
+    for rows in even_slices(n_queries, ceil(n_queries / height)):
         block = score_block(rows)
-        name = f"score_block({rows.start}:{rows.stop})"
+        name, shape = f"score_block({rows.start}:{rows.stop})", (rows.stop - rows.start, n_items)
         checks.check_floats(name, block)
-        if tuple(block.shape) != (rows.stop - rows.start, n_items):
-            raise ValueError(
-                f"{name} has shape {tuple(block.shape)}, expected {(rows.stop - rows.start, n_items)}"
-            )
-        if check_finite:
-            checks.check_scores("scores", block, rows.start)
-        results.append(_rank_block(block, k, seen, rows.start))
+        if tuple(block.shape) != shape:
+            raise ValueError(f"{name} has shape {tuple(block.shape)}, expected {shape}")
+        checks.check_scores("scores", block, rows.start)
+        own = None if seen is None else seen[rows]
+        if isinstance(block, np.ndarray) or block.device.type == "cpu":
+            results.append(_on_host(host.rank_scores, [block], k, own))
+        else:
+            results.append(TopK(*accelerator.rank_scores(block, k, own)))
     if not results:
         return TopK(np.empty((0, k), np.int64), np.empty((0, k), np.float32))
     join = torch.cat if isinstance(results[0].ids, torch.Tensor) else np.concatenate
     return TopK(*(join(parts) for parts in zip(*results, strict=True)))
 
 
-def _check_counts(k: int, max_bytes: int | None) -> int:
-    checks.check_count(k=k)
-    if max_bytes is not None:
-        checks.check_count(max_bytes=max_bytes)
-    return int(k)  # NumPy's small integers would overflow in what is computed from it
-
-
-def _rank_block(block: Array, k: int, seen: object | None, first_query: int) -> TopK:
-    if isinstance(block, np.ndarray):
-        return TopK(*host.rank_scores(block, k, seen, first_query))
-    with torch.no_grad():
-        if block.device.type == "cpu":
-            return _as_tensors(host.rank_scores(_as_numpy(block), k, seen, first_query))
-        return TopK(*accelerator.rank_scores(block, k, seen, first_query))
-
-
-def _as_numpy(tensor: torch.Tensor) -> np.ndarray:
-    """Return the tensor's own memory as an array; NumPy has no bfloat16, which is therefore widened."""
-    return (tensor.detach().float() if tensor.dtype == torch.bfloat16 else tensor.detach()).numpy()
-
-
-def _as_tensors(result: tuple[np.ndarray, np.ndarray]) -> TopK:
-    return TopK(*(torch.from_numpy(part) for part in result))
+def _on_host(rank: Callable[..., tuple], parts: Sequence[Array], *rest: object) -> TopK:
+    """Rank arrays, or the tensors' own memory; NumPy has no bfloat16, which is therefore widened."""
+    if isinstance(parts[0], np.ndarray):
+        return TopK(*rank(*parts, *rest))
+    parts = [part.detach().float() if part.dtype == torch.bfloat16 else part.detach() for part in parts]
+    return TopK(*map(torch.from_numpy, rank(*(part.numpy() for part in parts), *rest)))

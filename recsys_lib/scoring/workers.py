@@ -52,10 +52,11 @@ def single_threaded() -> Iterator[None]:
                     undo()
 
 
-def run(function: Callable[[Task], Result], tasks: Sequence[Task], workers: int) -> list[Result]:
+def run(function: Callable[[Task], Result], tasks: Sequence[Task]) -> list[Result]:
     """Call the function on every task, one thread per worker; results in the order of the tasks."""
+    workers = worker_count() if len(tasks) > 1 else 1  # asked before the threads are kept at one
     with single_threaded():
-        if len(tasks) < 2 or workers == 1:
+        if workers == 1:
             return [function(task) for task in tasks]
         with ThreadPoolExecutor(workers) as pool:
             return list(pool.map(function, tasks))

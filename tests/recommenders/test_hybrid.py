@@ -259,7 +259,7 @@ def test_bad_settings(settings, message):
 def test_bad_data():
     train = habits()
     timeless = Interactions(train.matrix, train.users, train.items)
-    with pytest.raises(ValueError, match="needs times of events"):
+    with pytest.raises(ValueError, match="need the times of events"):
         Hybrid(parts=[Popularity()]).fit(timeless)
     assert Hybrid(parts=[Popularity()], holdout="random").fit(timeless).weights_.tolist() == [1.0]
     other = Interactions(train.matrix, train.users + 1, train.items)

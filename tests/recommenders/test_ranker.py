@@ -238,7 +238,7 @@ def test_bad_settings(settings, message):
 
 def test_bad_data():
     train = purchases()
-    with pytest.raises(ValueError, match="needs times of events"):
+    with pytest.raises(ValueError, match="need the times of events"):
         ranker().fit(Interactions(train.matrix, train.users, train.items))
     with pytest.raises(ValueError, match=r"groups\['kind'\] must hold an integer"):
         ranker().fit(train, item_groups={"kind": np.arange(3)})

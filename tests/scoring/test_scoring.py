@@ -10,7 +10,7 @@ from scipy.sparse import coo_array, csr_array, csr_matrix, random_array
 from scoring_oracle import assert_ranked, brute_force, rank
 from threadpoolctl import threadpool_info
 
-from recsys_lib.scoring import TopK, host, norms, top_k, top_k_blocks
+from recsys_lib.scoring import TopK, host, norms, ranking, top_k, top_k_blocks
 from recsys_lib.scoring.checks import check_count, resolve_device
 
 
@@ -371,8 +371,9 @@ def test_devices_that_mean_the_host(factors, device):
 
 @pytest.mark.parametrize("kind", [np.asarray, torch.from_numpy])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64, np.float16])
-@pytest.mark.parametrize("max_bytes", [None, 50_000])
-def test_score_blocks_rank_like_factors(kind, dtype, max_bytes):
+@pytest.mark.parametrize("block_bytes", [2**28, 50_000])
+def test_score_blocks_rank_like_factors(kind, dtype, block_bytes, monkeypatch):
+    monkeypatch.setattr(ranking, "_BLOCK_BYTES", block_bytes)
     scores = whole_numbers(11, 70, 1000, low=-50, high=50).astype(dtype)
     seen = csr_array(random_array((70, 1000), density=0.1, rng=np.random.default_rng(3)))
     source, rows_asked = kind(scores.copy()), []
@@ -381,10 +382,10 @@ def test_score_blocks_rank_like_factors(kind, dtype, max_bytes):
         rows_asked.append(rows)
         return source[rows]
 
-    result = top_k_blocks(score_block, 70, 1000, 8, exclude=seen, max_bytes=max_bytes)
+    result = top_k_blocks(score_block, 70, 1000, 8, exclude=seen)
     assert isinstance(result.ids, type(source))
     assert [row for rows in rows_asked for row in range(70)[rows]] == list(range(70))
-    assert (len(rows_asked) > 1) == (max_bytes is not None)
+    assert (len(rows_asked) > 1) == (block_bytes == 50_000)
     assert_ranked(result, rank(scores, 8, seen))
     np.testing.assert_array_equal(np.asarray(source), scores)
 
@@ -396,12 +397,13 @@ def test_score_blocks_minus_infinity_is_no_candidate():
     assert result.scores.tolist() == [[1.0, -np.inf]]
 
 
-def test_score_blocks_refuse_nan_and_wrong_shapes():
+def test_score_blocks_refuse_nan_and_wrong_shapes(monkeypatch):
+    monkeypatch.setattr(ranking, "_BLOCK_BYTES", 100)
     scores = np.zeros((5, 4), np.float32)
     scores[3, 2] = np.nan
     with pytest.raises(ValueError, match=r"scores\[3, 2\] is nan"):
-        top_k_blocks(lambda rows: scores[rows], 5, 4, 2, max_bytes=100)
-    with pytest.raises(ValueError, match=r"has shape \(5, 4\), expected \(5, 3\)"):
+        top_k_blocks(lambda rows: scores[rows], 5, 4, 2)
+    with pytest.raises(ValueError, match=r"has shape \(1, 4\), expected \(1, 3\)"):
         top_k_blocks(lambda rows: scores[rows], 5, 3, 2)
     with pytest.raises(ValueError, match="must hold floating-point"):
         top_k_blocks(lambda rows: np.zeros((5, 4), int), 5, 4, 2)

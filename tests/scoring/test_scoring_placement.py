@@ -11,7 +11,7 @@ from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTens
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from recsys_lib.scoring import accelerator, top_k, top_k_blocks
+from recsys_lib.scoring import accelerator, ranking, top_k, top_k_blocks
 
 TRANSFERS = ("aten._to_copy.default", "aten.detach.default", "aten.lift_fresh.default")
 
@@ -90,17 +90,11 @@ def test_tensors_are_not_copied_to_another_device(fake):
     assert top_k(on_meta(5), on_meta(7), 3, device="meta", check_finite=False).ids.device.type == "meta"
 
 
-def test_score_blocks_stay_on_their_device(fake):
+def test_score_blocks_stay_on_their_device(fake, monkeypatch):
+    monkeypatch.setattr(ranking, "_BLOCK_BYTES", 50_000)
+    monkeypatch.setattr(ranking.checks, "check_scores", lambda *_: None)  # there are no numbers
     seen = csr_array(random_array((50, 300), density=0.01, rng=np.random.default_rng(0)))
-    result = top_k_blocks(
-        lambda rows: on_meta(rows.stop - rows.start, 300),
-        50,
-        300,
-        10,
-        exclude=seen,
-        max_bytes=50_000,
-        check_finite=False,
-    )
+    result = top_k_blocks(lambda rows: on_meta(rows.stop - rows.start, 300), 50, 300, 10, exclude=seen)
     assert result.ids.device.type == "meta"
     assert result.ids.shape == (50, 10)
 
@@ -111,7 +105,7 @@ def test_transposed_score_blocks_are_ranked_on_an_accelerator_as_on_the_host(dty
     scores = torch.from_numpy(np.random.default_rng(0).normal(size=(90, 7))).to(dtype).T
     seen = csr_array(random_array((7, 90), density=0.3, rng=1))
     before = scores.clone()
-    ids, values = accelerator.rank_scores(scores, 5, seen, 0)
+    ids, values = accelerator.rank_scores(scores, 5, seen)
     expected = top_k_blocks(lambda rows: scores[rows], 7, 90, 5, exclude=seen)
     assert torch.equal(ids, expected.ids)
     assert torch.equal(values, expected.scores)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from scipy.sparse import csr_array
 from scoring_oracle import assert_ranked, brute_force, rank
 
-from recsys_lib.scoring import TopK, accelerator, norms, top_k, top_k_blocks
+from recsys_lib.scoring import TopK, accelerator, norms, ranking, top_k, top_k_blocks
 
 
 @st.composite
@@ -66,14 +66,15 @@ def test_the_accelerator_path(problem, max_bytes):
 
 
 @settings(max_examples=60, deadline=None)
-@given(problems(), bounds, st.booleans())
-def test_score_blocks(problem, max_bytes, on_accelerator):
+@given(problems(), st.sampled_from([2**28, 1, 3000, 30_000]), st.booleans())
+def test_score_blocks(problem, block_bytes, on_accelerator):
     queries, items, k, seen = problem
     scores = queries @ items.T
     if on_accelerator:
-        result = TopK(*accelerator.rank_scores(torch.from_numpy(scores), k, seen, 0))
+        result = TopK(*accelerator.rank_scores(torch.from_numpy(scores), k, seen))
     else:
-        result = top_k_blocks(lambda rows: scores[rows], *scores.shape, k, exclude=seen, max_bytes=max_bytes)
+        with mock.patch.object(ranking, "_BLOCK_BYTES", block_bytes):
+            result = top_k_blocks(lambda rows: scores[rows], *scores.shape, k, exclude=seen)
     assert_ranked(result, rank(scores, k, seen))
 
 

@@ -10,6 +10,7 @@ from types import NoneType
 from typing import Annotated, Any, get_args, get_type_hints
 
 import numpy as np
+import pandas as pd
 import psutil
 import torch
 from scipy.sparse import csr_array, issparse
@@ -27,17 +28,20 @@ def check_interactions(train: Interactions, name: str = "train") -> None:
         raise ValueError(f"no interaction to learn from: the matrix of shape {train.matrix.shape} is empty")
     bad = ~((train.matrix.data > 0) & (train.matrix.data <= LARGEST))
     if bad.any():
-        user, item = _first_place(train.matrix, bad)
+        place = int(np.argmax(bad))
+        user = int(np.searchsorted(train.matrix.indptr, place, side="right")) - 1
+        item = int(train.matrix.indices[place])
         raise ValueError(
             f"values must be above 0 and at most {LARGEST:g}; user {train.users.tolist()[user]!r} and "
             f"item {train.items.tolist()[item]!r} have {train.matrix[user, item]:g}"
         )
 
 
-def _first_place(matrix: csr_array, chosen: np.ndarray) -> tuple[int, int]:
-    """Return row and column of the first chosen one of the stored values."""
-    place = int(np.argmax(chosen))
-    return int(np.searchsorted(matrix.indptr, place, side="right")) - 1, int(matrix.indices[place])
+def timed_events(train: Interactions, who_needs: str) -> pd.DataFrame:
+    """Return the events of interactions; where there are none, say who needs their times."""
+    if train.events is None:
+        raise ValueError(f"{who_needs} the times of events: build Interactions with time=…")
+    return train.events
 
 
 def check_memory(wanted: int, what: str, instead: str) -> None:

@@ -7,7 +7,7 @@ from scipy.sparse import coo_array
 from recsys_lib.data import Interactions
 from recsys_lib.data.interactions import Split
 from recsys_lib.data.splits import split_stratified
-from recsys_lib.recommenders.shared.weighting import SECONDS_PER_DAY, seconds
+from recsys_lib.recommenders.shared.weighting import in_last_days
 
 
 def hold_out_last(train: Interactions, days: float) -> Split:
@@ -16,10 +16,7 @@ def hold_out_last(train: Interactions, days: float) -> Split:
     The period ends with the newest event. Users and items are those of `train`, which needs `events`; of
     some, or of all, nothing may be left in `Split.train`.
     """
-    if train.events is None:
-        raise ValueError("holding out the last days needs times of events: build Interactions with time=…")
-    moments = seconds(train.events["time"])
-    late = moments > moments.max() - days * SECONDS_PER_DAY
+    late = in_last_days(train, days)
     return Split(select(train, ~late), select(train, late))
 
 

@@ -22,13 +22,13 @@ warnings.filterwarnings("ignore", "Sparse CSR tensor support is in beta")  # tor
 
 
 def sparse_product(left: csr_array, right: csr_array) -> np.ndarray:
-    """Multiply two sparse matrices into a dense array, its rows shared out among the cores."""
-    result = np.empty((left.shape[0], right.shape[1]), np.float32)
+    """Multiply two sparse matrices of one type into a dense array, its rows shared out among the cores."""
+    result = np.empty((left.shape[0], right.shape[1]), left.dtype)
 
-    def multiply(rows: slice) -> None:
+    def multiply(rows: slice) -> None:  # by blocks, since a sparse product of all rows may be nearly full
         _multiply_into(left[rows], right, result[rows])
 
-    workers.run(multiply, _blocks(left.shape[0], _ROWS), workers.worker_count())
+    workers.run(multiply, _blocks(left.shape[0], _ROWS))
     return result
 
 
@@ -42,7 +42,7 @@ def mixed_product(left: csr_array, right: np.ndarray) -> np.ndarray:
     def multiply(columns: slice) -> None:
         result[:, columns] = left @ np.ascontiguousarray(right[:, columns])
 
-    workers.run(multiply, _blocks(right.shape[1], _COLUMNS), workers.worker_count())
+    workers.run(multiply, _blocks(right.shape[1], _COLUMNS))
     return result
 
 
@@ -81,14 +81,7 @@ def gram(rows: csr_array) -> np.ndarray:
     n, advice = rows.shape[0], "leave out rare items, or take ItemKNN(neighbors=200) or ALS"
     check_memory(12 * n * n, f"a matrix of {n:,} × {n:,} with its inverse in float32", advice)
     rows = rows.astype(np.float64)
-    columns = rows.T.tocsr()
-    products = np.empty((rows.shape[0], rows.shape[0]))
-
-    def fill(block: slice) -> None:  # by blocks, since a sparse product of all rows is nearly full
-        _multiply_into(rows[block], columns, products[block])
-
-    workers.run(fill, _blocks(len(products), _ROWS), workers.worker_count())
-    return products
+    return sparse_product(rows, rows.T.tocsr())
 
 
 def item_weights(products: np.ndarray, regularization: float, device: torch.device) -> torch.Tensor:
@@ -129,7 +122,7 @@ def quadratic_forms(matrix: Array, columns: csr_array) -> Array:
         products = columns @ np.ascontiguousarray(matrix[:, block])
         return np.bincount(pairs.row, products[pairs.row, pairs.col] * pairs.data, columns.shape[0])
 
-    return np.sum(workers.run(form, _blocks(len(matrix), _ROWS), workers.worker_count()), axis=0)
+    return np.sum(workers.run(form, _blocks(len(matrix), _ROWS)), axis=0)
 
 
 def _multiply_into(left: csr_array, right: csr_array, out: np.ndarray) -> None:

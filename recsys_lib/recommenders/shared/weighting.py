@@ -7,7 +7,7 @@ import pandas as pd
 from scipy.sparse import coo_array, csr_array
 
 from recsys_lib.data import Interactions
-from recsys_lib.recommenders.shared.checks import check_positive, one_of
+from recsys_lib.recommenders.shared.checks import check_positive, one_of, timed_events
 
 SECONDS_PER_DAY = 86_400
 check_weighting = one_of("count", "log", "binary")
@@ -49,12 +49,15 @@ def value_weights(values: csr_array, weighting: str, half_life: float | None = N
     return csr_array((weights, values.indices, values.indptr), shape=values.shape)
 
 
+def in_last_days(train: Interactions, days: float) -> np.ndarray:
+    """Say which events lie in the last days before the newest event of all, shape (n_events,)."""
+    moments = seconds(timed_events(train, "the last days need")["time"])
+    return moments > moments.max() - days * SECONDS_PER_DAY
+
+
 def recent_users(train: Interactions, days: float) -> np.ndarray:
     """Count the users who had each item in the last days before the newest event of all, shape (n_items,)."""
-    if train.events is None:
-        raise ValueError("the last days need the times of events: build Interactions with time=…")
-    moments = seconds(train.events["time"])
-    late = train.events[moments > moments.max() - days * SECONDS_PER_DAY]
+    late = train.events[in_last_days(train, days)]
     return np.bincount(late.drop_duplicates(["user", "item"])["item"], minlength=train.n_items)
 
 
@@ -75,9 +78,7 @@ def decay(times: pd.Series | np.ndarray, half_life: float) -> np.ndarray:
 
 
 def _decayed(train: Interactions, weighting: str, half_life: float) -> csr_array:
-    if train.events is None:
-        raise ValueError("half_life needs the times of events: build Interactions with time=…")
-    events = train.events
+    events = timed_events(train, "half_life needs")
     weights = decay(events["time"], half_life)
     users, items = events["user"].to_numpy(), events["item"].to_numpy()
     if weighting == "binary":  # events are in order of time: the last one of a pair is the one that counts

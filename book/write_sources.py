@@ -3,11 +3,9 @@
 Nothing is executed and nothing is fetched.
 """
 
-import ast
 import json
 import re
 import shutil
-import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -16,7 +14,7 @@ from nbformat import NotebookNode
 from notebook_pages import as_page, exercises, link_notebooks, needs, prose_words, solution_lines
 
 from recsys_lib.course.front.tables import markdown_table
-from recsys_lib.course.notebooks import code_cells, find_notebooks, read_notebook
+from recsys_lib.course.notebooks import find_notebooks, read_notebook
 from recsys_lib.files import read_rows
 
 TEXT = Path(__file__).with_name("text")
@@ -35,9 +33,7 @@ def write_sources(root: Path, folder: Path, repository: str = "") -> None:
     colab = (TEXT / ("colab.md" if repository else "no_colab.md")).read_text("utf-8")
     owner, _, name = repository.partition("/")
     texts = {
-        "index.md": fill(
-            "index.md", notebooks=generated(readme, "notebooks"), tested=how_tested(root, notebooks)
-        ),
+        "index.md": fill("index.md", **{part: generated(readme, part) for part in ("notebooks", "tested")}),
         "start.md": fill("start.md", colab=colab.replace("OWNER", owner).replace("NAME", name)),
         "results.md": results_page(readme),
         "teachers.md": teachers_page(root, notebooks),
@@ -59,26 +55,6 @@ def fill(name: str, **parts: str) -> str:
             raise ValueError(f"book/text/{name} has no mark @{part}@")
         text = text.replace(f"@{part}@", value)
     return text
-
-
-def how_tested(root: Path, notebooks: Mapping[str, NotebookNode]) -> str:
-    """Say in numbers how the course is tested, counted in the notebooks and the tests as they are."""
-    cells = [cell.source for notebook in notebooks.values() for cell in code_cells(notebook)]
-    asserts = sum(isinstance(node, ast.Assert) for cell in cells for node in ast.walk(ast.parse(cell)))
-    tests = "".join(path.read_text("utf-8") for path in (root / "tests").rglob("*.py"))
-    answers = [
-        tomllib.loads(path.read_text("utf-8"))["exercise"]
-        for path in (root / "tests" / "course" / "wrong_answers").glob("*.toml")
-    ]
-    exercises = [exercise for of_notebook in answers for exercise in of_notebook]
-    wrong = sum(len(exercise["wrong"]) for exercise in exercises)
-    functions, refusals = len(re.findall(r"^ *def test_", tests, re.MULTILINE)), tests.count("pytest.raises(")
-    return (
-        f"`make test` runs {len(cells):,} code cells again and compares what they print with what is stored; "
-        f"{asserts:,} assertions in them hold. It tries {wrong:,} wrong answers on the checks of "
-        f"{len(exercises)} exercises. {functions:,} test functions, many of them for several cases, test the "
-        f"library and the tools; {refusals:,} times they want bad input refused; most of these read the message."
-    )
 
 
 def results_page(readme: str) -> str:

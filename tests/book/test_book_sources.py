@@ -10,7 +10,7 @@ from check_links import broken_links
 from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 from notebook_pages import as_page, exercises, needs, prose_words, solution_lines
-from write_sources import fill, generated, how_tested, relink, section
+from write_sources import fill, generated, relink, section
 
 from recsys_lib.files import project_root
 
@@ -107,21 +107,3 @@ def test_a_repository_that_is_none_is_refused() -> None:
     done = subprocess.run(command, cwd=project_root(), capture_output=True, encoding="utf-8")
     assert done.returncode == 2
     assert "owner/name" in done.stderr
-
-
-def test_how_it_is_tested_is_counted(tmp_path: Path) -> None:
-    answers = tmp_path / "tests" / "course" / "wrong_answers"
-    answers.mkdir(parents=True)
-    (answers / "01.toml").write_text("[[exercise]]\nwrong = [{}, {}]\n[[exercise]]\nwrong = [{}]\n")
-    test = "def test_one():\n    with pytest.raises(ValueError):\n        pass\n\n    def test_two(self): 1\n"
-    (tmp_path / "tests" / "test_it.py").write_text(test)
-    cells = [
-        new_code_cell("assert 1\nassert 2  # assert 3"),
-        new_code_cell("x = 1"),
-        new_markdown_cell("assert"),
-    ]
-    said = how_tested(tmp_path, {"01_first": new_notebook(cells=cells)})
-    assert "runs 2 code cells again" in said
-    assert "2 assertions" in said
-    assert "tries 3 wrong answers on the checks of 2 exercises. 2 test functions" in said
-    assert "; 1 times they want bad input" in said

@@ -11,8 +11,10 @@ from typing import Any
 import nbformat
 import pytest
 import yaml
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 from recsys_lib.course.front.charts import charts, digest, draw_charts
+from recsys_lib.course.front.counts import how_tested
 from recsys_lib.course.front.page import (
     PAGES,
     fill,
@@ -305,3 +307,27 @@ def test_marks_must_be_the_parts(tmp_path: Path, text: str) -> None:
 def test_charts_without_figures_are_not_drawn(tmp_path: Path) -> None:
     draw_charts(kept(), tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["map.svg"]
+
+
+def test_how_the_course_is_tested_is_counted(tmp_path: Path) -> None:
+    (tmp_path / "wrong_answers").mkdir()
+    answers = "[[exercise]]\nwrong = [{}, {}]\n[[exercise]]\nwrong = [{}]\n"
+    (tmp_path / "wrong_answers" / "01.toml").write_text(answers)
+    tests = (
+        "def test_one():\n    with pytest.raises(ValueError):\n        pass\n\n    def test_two(self): 1\n"
+    )
+    (tmp_path / "test_it.py").write_text(tests)
+    (tmp_path / "test_faults.py").write_text("async def test_three(): 1\ndef helper(): test_three()\n")
+    cells = [
+        new_code_cell("assert 1\nassert 2  # assert 3"),
+        new_code_cell("x = 1"),
+        new_markdown_cell("assert"),
+        new_markdown_cell("> **A widely read tutorial prints** 3.\n\nNot **A widely read tutorial**."),
+    ]
+    said = how_tested([new_notebook(cells=cells)], tmp_path)
+    assert "runs 2 code cells again" in said
+    assert "2 assertions" in said
+    assert "; 1 times they test what" in said
+    assert "tries 3 wrong answers on the checks of 2 exercises. 3 test functions" in said
+    assert ". 1 times they want bad input" in said
+    assert ". 1 functions break" in said

@@ -9,10 +9,11 @@ import json
 import re
 import sys
 from collections.abc import Mapping, Sequence
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
-from recsys_lib.course.front import charts, questions, tables
+from recsys_lib.course.front import charts, counts, questions, tables
 from recsys_lib.course.notebooks import find_notebooks, read_notebook
 from recsys_lib.files import atomic_path, project_root, read_rows, sha256
 from recsys_lib.judging.results import validate_results
@@ -29,6 +30,7 @@ PAGES = {  # page → name of each generated part, and the function that makes i
         "answers": questions.answers_table,
         "speed": tables.speed_table,
         "sizes": tables.sizes_table,
+        "tested": itemgetter("tested"),
     },
     "data/GLOSSARY.md": {"glossary": tables.glossary_table},
 }
@@ -114,7 +116,8 @@ def load_kept(root: Path) -> dict[str, Any]:
     """Read what the front page is made of, by name.
 
     "results": notebook name → rows; "course": timings, None if not kept yet; "benchmarks": name → payload;
-    "titles": notebook name → its title; "learn": its number → what it teaches; "glossary": rows as dicts.
+    "titles": notebook name → its title; "learn": its number → what it teaches; "glossary": rows as dicts;
+    "tested": in words.
     """
     results: dict[str, list] = {}
     for path in sorted((root / "results").glob("[0-9][0-9]_*.json")) + sorted(
@@ -128,18 +131,17 @@ def load_kept(root: Path) -> dict[str, Any]:
         results[payload["notebook"]] = others + payload["rows"]
     course = root / "results" / "course.json"
     benchmarks = sorted((root / "benchmarks" / "results").glob("*.json"))
-    titles = {
-        path.stem: read_notebook(path).cells[0].source.splitlines()[0].partition("· ")[2]
-        for path in find_notebooks(root / "notebooks")
-    }
+    notebooks = {path.stem: read_notebook(path) for path in find_notebooks(root / "notebooks")}
+    heads = {name: notebook.cells[0].source.splitlines()[0] for name, notebook in notebooks.items()}
     told = [row for row in read_rows(root / "data" / "course_map.csv") if row["learn"]]
     return {
         "results": results,
         "course": json.loads(course.read_text(encoding="utf-8")) if course.is_file() else None,
         "benchmarks": {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in benchmarks},
-        "titles": titles,
+        "titles": {name: head.partition("· ")[2] for name, head in heads.items()},
         "learn": {row["name"][:2]: row["learn"] for row in told},
         "glossary": read_rows(root / "data" / "glossary.csv"),
+        "tested": counts.how_tested(notebooks.values(), root / "tests"),
     }
 
 

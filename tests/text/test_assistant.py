@@ -135,7 +135,11 @@ def test_replies_quote_rows(router, text, household, action, said):
 
 @pytest.mark.parametrize(
     ("text", "first"),
-    [("price of loo rolls", "toilet tissue"), ("LOO PAPER", "toilet tissue"), ("pop tarts", "toaster pastries")],
+    [
+        ("price of loo rolls", "toilet tissue"),
+        ("LOO PAPER", "toilet tissue"),
+        ("pop tarts", "toaster pastries"),
+    ],
 )
 def test_what_customers_call_a_product_finds_the_words_of_the_catalogue(router, text, first):
     names = ["loo brushes", "rolls", "paper", "soft drinks carbonated", "toaster pastries", "toilet tissue"]

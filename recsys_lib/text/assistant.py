@@ -1,9 +1,9 @@
 """An assistant that stays with the facts: find rows, decide, say them.
 
-It reads the shop's rules, its products, and the purchases of the household that asks; nothing else. What it
-says is a template filled with rows.
+It reads the shop's rules, its products and the asking household's purchases, and fills templates with them.
 """
 
+import re
 import unicodedata
 from collections.abc import Callable, Sequence
 from typing import NamedTuple, Self
@@ -14,6 +14,7 @@ from scipy.optimize import minimize
 from scipy.special import softmax
 from sklearn.feature_extraction.text import TfidfVectorizer
 
+from recsys_lib.files import project_root
 from recsys_lib.text.encoder import TextModel, encode
 
 GROUPS = ("product", "purchases", "list", "person", "decline")  # where there is no rule to quote
@@ -22,6 +23,8 @@ SENTENCES = {"person": "I pass this on to a colleague, who will write to you."}
 SENTENCES["decline"] = "I can help with this shop only: orders, returns, opening hours, your card, products."
 HEADINGS = dict(product="A product or its price", purchases="What you bought before", list="A recommendation")
 HEADINGS |= {"person": "A person", "decline": "Something else"}
+FORMS = {"product": ("We have: ", "{0} (about ${1.price:.2f})")}
+FORMS["purchases"] = ("You bought: ", "{0} (×{1.times}, last {1.last:%Y-%m-%d} for ${1.price:.2f})")
 UNREADABLE = "Please write your question in a few English words."
 
 
@@ -53,21 +56,18 @@ def clean(text: str) -> str:
 class Router:
     """Say how probable each rule and each of `GROUPS` is as what answers a question.
 
-    A candidate has the question's cosines with a rule's heading and answer, what a kernel ridge regression on
-    known questions and the rules says of it, and a constant for its group. A conditional logit weighs them.
+    A conditional logit weighs a candidate's cosines, what a kernel ridge regression says, and its group.
     """
 
     def __init__(self, rules: pd.DataFrame, encoder: TextModel) -> None:
         self.rules, self.encoder, self.entries = rules, encoder, [*rules["rule"], *GROUPS]
         self.about = encode(encoder, [*rules["question"], *rules["answer"]])
 
-    def fit(
-        self, questions: Sequence[str], entries: Sequence[str], vectors: np.ndarray | None = None
-    ) -> Self:
+    def fit(self, texts: Sequence[str], entries: Sequence[str], vectors: np.ndarray | None = None) -> Self:
         """Learn from questions (and their vectors, if known) and their entries."""
         if unknown := set(entries) - set(self.entries):
             raise ValueError(f"an entry is the id of a rule, or one of {GROUPS}; not {min(unknown)!r}")
-        vectors = encode(self.encoder, list(questions)) if vectors is None else vectors
+        vectors = encode(self.encoder, list(texts)) if vectors is None else vectors
         self.known, n, rules = np.concatenate([vectors, self.about]), len(vectors), range(len(self.rules))
         target = np.eye(len(self.entries))[[*map(self.entries.index, entries), *rules, *rules]]
         inverse = np.linalg.inv(self._kernel(self.known) + RIDGE * np.eye(len(target)))
@@ -116,6 +116,9 @@ class Assistant:
         self.vectors = encode(router.encoder, products["words"].tolist())
         self.letters = TfidfVectorizer(analyzer="char_wb", ngram_range=(3, 5), sublinear_tf=True)
         self.spelt, self.known = self.letters.fit_transform(products["words"]), np.log(products["lines"]) / 40
+        self.shop = pd.read_csv(project_root() / "data" / "customer_words.csv", index_col="customer")["shop"]
+        words = sorted(map(re.escape, self.shop.index), key=len, reverse=True)  # "pop tarts" before "pop"
+        self.said = re.compile(rf"\b({'|'.join(words)})(?:s|es)?\b")
 
     def reply(self, text: str, household: int) -> Reply:
         """Answer one question; whatever is typed, there is a sentence."""
@@ -142,13 +145,10 @@ class Assistant:
             return "answer", "You may like: " + ("; ".join(rows) or "nothing new"), entry, rows
         table = self.products if entry == "product" else self.bought(household)
         table = table[table.index.isin(self.products.index)]
+        text = ", ".join([text, *(self.shop[words] for words in self.said.findall(text.lower()))])
         spelling = (self.spelt @ self.letters.transform([text]).T).toarray()[:, 0]
         score = self.known + self.vectors @ encode(self.router.encoder, [text])[0] + spelling
         table = table.loc[(-score[table.index]).sort_values(kind="stable").index[:3]]
-        named = list(zip(self.products["name"][table.index], table.itertuples(), strict=True))
-        if entry == "product":
-            rows = [f"{name} (about ${row.price:.2f})" for name, row in named]
-            return "answer", "We have: " + ("; ".join(rows) or "nothing like it"), entry, rows
-        say = "{} (×{}, last {:%Y-%m-%d} for ${:.2f})".format
-        rows = [say(name, row.times, row.last, row.price) for name, row in named]
-        return "answer", "You bought: " + ("; ".join(rows) or "nothing yet"), entry, rows
+        (begin, form), names = FORMS[entry], self.products["name"][table.index]
+        rows = [form.format(*row) for row in zip(names, table.itertuples(), strict=True)]
+        return "answer", begin + ("; ".join(rows) or "nothing like it"), entry, rows

@@ -70,7 +70,11 @@ def test_every_kept_result_is_one_of_the_default_profile() -> None:
 
 @pytest.mark.parametrize(
     ("name", "of_default"),
-    [("04_bert_fine_tuning", {"search", "new_products"}), ("09_bandits", {"bandit_stationary", "coverage"})],
+    [
+        ("04_bert_fine_tuning", {"search", "new_products"}),
+        ("09_bandits", {"bandit_stationary", "coverage"}),
+        ("12_assistant", {"service_kept", "attacks"}),
+    ],
 )
 def test_the_tasks_of_a_full_run_take_the_place_of_the_default_ones(name: str, of_default: set[str]) -> None:
     kept = load_results(name, ROOT / "results" / "full")

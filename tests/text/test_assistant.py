@@ -121,7 +121,7 @@ def test_unknown_entries_are_refused(encoder):
         ("what is the delivery cost", 7, "answer", "Delivery costs $5."),
         ("price of bread", 7, "answer", "We have: white bread (about $2.50); milk (about $1.00)"),
         ("my last bread", 7, "answer", "You bought: white bread (×4, last 2017-11-03 for $2.25)"),
-        ("my last bread", 8, "answer", "You bought: nothing yet"),
+        ("my last bread", 8, "answer", "You bought: nothing like it"),
         ("recommend me something", 8, "answer", "You may like: white bread; milk"),
         ("that rude cashier", 7, "person", SENTENCES["person"]),
         ("weather today please", 7, "decline", SENTENCES["decline"]),
@@ -131,6 +131,26 @@ def test_replies_quote_rows(router, text, household, action, said):
     reply = make(router).reply(text, household)
     assert (reply.action, reply.text) == (action, said)
     assert all(row in reply.text for row in reply.rows)
+
+
+@pytest.mark.parametrize(
+    ("text", "first"),
+    [
+        ("price of loo rolls", "toilet tissue"),
+        ("LOO PAPER", "toilet tissue"),
+        ("pop tarts", "toaster pastries"),
+    ],
+)
+def test_what_customers_call_a_product_finds_the_words_of_the_catalogue(router, text, first):
+    names = ["loo brushes", "rolls", "paper", "soft drinks carbonated", "toaster pastries", "toilet tissue"]
+    shelf = pd.DataFrame({"name": names, "words": names, "price": 1.0, "lines": 9})
+    rows = make(router, products=shelf).quote("product", text, 7)[3]
+    assert rows[0] == f"{first} (about $1.00)"
+
+
+def test_a_word_within_another_calls_no_product(router):
+    said = make(router).said.findall("the popular crispbread of a spaniel, fizzy drinks and bin bags")
+    assert said == ["fizzy drinks", "bin bags"]
 
 
 def test_an_unsure_assistant_asks_back(router):

@@ -55,8 +55,17 @@ def test_nothing_stands_twice(questions, rules):
     assert rules["answer"].is_unique
 
 
-def test_no_added_question_is_nearly_a_kept_one(questions):
+@pytest.mark.parametrize(("part", "others"), [("added", "kept"), ("later", "kept"), ("later", "develop")])
+def test_no_question_for_learning_is_nearly_one_that_judges(questions, part, others):
     words = questions["question"].map(lambda text: set(re.findall(r"\w+", text.lower())))
-    kept = words[questions["part"] == "kept"]
-    shared = [max(len(a & b) / len(a | b) for b in kept) for a in words[questions["part"] == "added"]]
+    judging = words[questions["part"] == others]
+    shared = [max(len(a & b) / len(a | b) for b in judging) for a in words[questions["part"] == part]]
     assert max(shared) < 0.5
+
+
+def test_what_customers_say_leads_to_words_of_the_catalogue():
+    words = pd.read_csv(DATA / "customer_words.csv", keep_default_na=False)
+    assert list(words) == ["customer", "shop"]
+    assert words["customer"].is_unique
+    assert (words == words.apply(lambda column: column.str.lower().str.strip())).all(axis=None)
+    assert (words != "").all(axis=None)

@@ -47,10 +47,10 @@ LOCK = build/lock-venv/bin/pip-compile --quiet --allow-unsafe --strip-extras --n
 
 # This clone's library, whatever was installed.
 export PYTHONPATH := $(CURDIR)$(if $(PYTHONPATH),:$(PYTHONPATH))
-# Where `make` was called: with -C that is elsewhere, and -C switches on -w unless -s or another flag forbids it.
-# Without -C, $PWD may be what an outer shell left behind.
-FLAGS = $(firstword -$(MAKEFLAGS))
-ELSEWHERE = $(findstring w,$(FLAGS))$(findstring s,$(FLAGS))$(findstring no-print-directory,$(MAKEFLAGS))
+# Where `make` was called: with -C that is elsewhere, which only make's own command line says for sure. Without -C,
+# $PWD may be what an outer shell left behind.
+ELSEWHERE = $(shell { tr '\0' ' ' < /proc/$$PPID/cmdline || ps -o args= -p $$PPID; } 2>/dev/null | \
+  grep -E ' (-[A-Za-z]*C|--directory)')
 CALLER = $(if $(and $(PWD),$(ELSEWHERE),$(filter 0,$(MAKELEVEL))),$(PWD),$(CURDIR))
 COURSE = @cd "$(CALLER)" && PYTHONSAFEPATH=1 "$(CURDIR)/$(BIN)/python" -m recsys_lib.course
 

@@ -14,6 +14,8 @@ from recsys_lib.recommenders.shared.checks import NotNegative, Positive, Share, 
 from recsys_lib.recommenders.shared.products import gram, item_weights, user_counts
 from recsys_lib.recommenders.shared.weighting import SECONDS_PER_DAY, Weighting, recent_users, seconds, weigh
 
+_FAR = 40.0  # scales: a pair on both sides of such a pause would add e⁻⁴⁰, less than a sum in float64 keeps
+
 
 @dataclass(kw_only=True, eq=False)
 class SessionEASE(EASE):
@@ -102,10 +104,28 @@ def close_pairs(train: Interactions, weights: csr_array, scale: float) -> np.nda
     seconds; float64, shape (n_items, n_items).
     """
     last = train.events.drop_duplicates(["user", "item"], keep="last").sort_values(["user", "item"])
-    times = seconds(last["time"])
-    sums = np.zeros((train.n_items, train.n_items))
-    for start, stop in zip(weights.indptr[:-1], weights.indptr[1:], strict=True):
-        items, values, moments = weights.indices[start:stop], weights.data[start:stop], times[start:stop]
-        closeness = np.exp(-np.abs(moments[:, None] - moments) / scale)
-        sums[np.ix_(items, items)] += values[:, None] * closeness * values
+    order, sizes = _sittings(last["user"].to_numpy(), seconds(last["time"]), _FAR * scale)
+    items, values, times = weights.indices[order], weights.data[order], seconds(last["time"])[order]
+    sums, stop = np.zeros((train.n_items, train.n_items)), 0
+    for size in sizes:
+        start, stop = stop, stop + size
+        closeness = times[start:stop, None] - times[start:stop]
+        np.abs(closeness, out=closeness)
+        closeness /= -scale
+        np.exp(closeness, out=closeness)
+        closeness *= values[start:stop, None]
+        closeness *= values[start:stop]
+        sums[np.ix_(items[start:stop], items[start:stop])] += closeness
     return sums
+
+
+def _sittings(users: np.ndarray, times: np.ndarray, pause: float) -> tuple[np.ndarray, np.ndarray]:
+    """Cut each user's pairs where a pause is too long: the order, and how many pairs each piece has.
+
+    Within a piece the order is the given one: by item, so that neighbouring sums lie near in memory.
+    """
+    in_time = np.lexsort((times, users))
+    cuts = (np.diff(users[in_time]) > 0) | (np.diff(times[in_time]) > pause)
+    sitting = np.empty(len(users), np.int64)
+    sitting[in_time] = np.cumsum(np.r_[np.zeros(min(1, len(users)), bool), cuts])
+    return np.argsort(sitting, kind="stable"), np.bincount(sitting)

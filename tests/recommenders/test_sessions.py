@@ -32,9 +32,11 @@ def gram_by_loops(train, share, scale):
     return sums
 
 
-def test_close_pairs_by_loops():
+@pytest.mark.parametrize("scale", [300.0, 5.0])  # with 5 s the hour has pauses that are too long to count
+def test_close_pairs_by_loops(scale):
     train = sittings()
-    np.testing.assert_allclose(close_pairs(train, train.matrix, 300.0), gram_by_loops(train, 1, 300.0))
+    found = close_pairs(train, train.matrix, scale)
+    np.testing.assert_allclose(found, gram_by_loops(train, 1, scale), atol=1e-15)
 
 
 def weights_by_formula(train, share):

@@ -139,7 +139,9 @@ class SASRec(Recommender):
         chance = np.bincount(items, minlength=self.reader.items.num_embeddings - 1) / len(items)
         log_q = torch.from_numpy(np.log(np.maximum(chance, 1e-12))).float().to(self._device())
         generator, device = np.random.default_rng(self.seed), self._device()
-        optimizer = torch.optim.AdamW(self.reader.parameters(), lr=self.learning_rate, weight_decay=0.01)
+        optimizer = torch.optim.AdamW(
+            self.reader.parameters(), lr=self.learning_rate, weight_decay=0.01, fused=device.type != "mps"
+        )
         warm = 0.1 * self.epochs
         for epoch in progress_bar(range(self.epochs), "SASRec"):
             first, end = windows(starts, stops, self.length, generator)

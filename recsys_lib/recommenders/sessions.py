@@ -104,8 +104,9 @@ def close_pairs(train: Interactions, weights: csr_array, scale: float) -> np.nda
     seconds; float64, shape (n_items, n_items).
     """
     last = train.events.drop_duplicates(["user", "item"], keep="last").sort_values(["user", "item"])
-    order, sizes = _sittings(last["user"].to_numpy(), seconds(last["time"]), _FAR * scale)
-    items, values, times = weights.indices[order], weights.data[order], seconds(last["time"])[order]
+    times = seconds(last["time"])
+    order, sizes = _sittings(last["user"].to_numpy(), times, _FAR * scale)
+    items, values, times = weights.indices[order], weights.data[order], times[order]
     sums, stop = np.zeros((train.n_items, train.n_items)), 0
     for size in sizes:
         start, stop = stop, stop + size

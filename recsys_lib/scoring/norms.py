@@ -23,7 +23,7 @@ def norm_order(queries: np.ndarray, items: np.ndarray, k: int) -> NormOrder | No
     if len(items) < _MIN_ITEMS or not len(queries) or remaining_work(queries, items, k) > _WORTHWHILE:
         return None
     norms = row_norms(items)
-    order = np.argsort(-norms)
+    order = np.argsort(-norms, kind="stable")
     places = np.empty_like(order)
     places[order] = np.arange(len(order))
     return NormOrder(order, places, norms[order])

@@ -1,5 +1,6 @@
 """The assistant at the shop's address: notebook 12's, on all lines of the year."""
 
+import hashlib
 from typing import Any
 
 import pandas as pd
@@ -9,6 +10,21 @@ from recsys_lib.data.texts import spell_out
 from recsys_lib.files import project_root
 from recsys_lib.text.assistant import Assistant, Router, entry_of
 from recsys_lib.text.encoder import load_text_model
+
+SIGNED = {  # what it quotes, learns from and searches with: checksums of what was read and approved
+    "service_faq.csv": "75c4fc5ff252ae34430c89665df31eeb106ae4c3764d4c2f37f375480011290a",
+    "service_questions.csv": "720df8792c250bdd6d5a49d97016ece0ca7b1dcf16182a079a66ab768f36d393",
+    "customer_words.csv": "0feebe50c3a5ab0fcbacf240b19400b07437a193ccd6238804197d0166e015fa",
+}
+
+
+def signed_table(name: str) -> pd.DataFrame:
+    """Read a table of `data/`, and refuse one in which a single letter is another than in the one signed."""
+    table = pd.read_csv(project_root() / "data" / name)
+    text = table.to_csv(index=False, lineterminator="\n")  # whatever ends a line in the file
+    if (found := hashlib.sha256(text.encode()).hexdigest()) != SIGNED[name]:
+        raise RuntimeError(f"data/{name} is not as it was signed; read it, then put {found} into SIGNED")
+    return table
 
 
 def lines_by_kind() -> pd.DataFrame:
@@ -40,11 +56,12 @@ def purchases_of(lines: pd.DataFrame, household: int) -> pd.DataFrame:
 
 def open_desk(service: Any) -> Assistant:
     """Make the assistant for a `Service`; it recommends what the shop's model says."""
-    lines, data = lines_by_kind(), project_root() / "data"
-    name_of, known = lines.groupby("product_id")["name"].first(), pd.read_csv(data / "service_questions.csv")
+    rules, known, _ = map(signed_table, SIGNED)
+    lines = lines_by_kind()
+    name_of = lines.groupby("product_id")["name"].first()
     known = known[known["part"] != "kept"]
     entries = [entry_of(*pair) for pair in zip(known["answer"], known["kind"], strict=True)]
-    router = Router(pd.read_csv(data / "service_faq.csv"), load_text_model())
+    router = Router(rules, load_text_model())
     router.fit(known["question"].tolist(), entries)
 
     def recommend(household: int) -> list[str]:

@@ -23,8 +23,8 @@ SENTENCES = {"person": "I pass this on to a colleague, who will write to you."}
 SENTENCES["decline"] = "I can help with this shop only: orders, returns, opening hours, your card, products."
 HEADINGS = dict(product="A product or its price", purchases="What you bought before", list="A recommendation")
 HEADINGS |= {"person": "A person", "decline": "Something else"}
-FORMS = {"product": ("We have: ", "{0} (about ${1.price:.2f})")}
-FORMS["purchases"] = ("You bought: ", "{0} (×{1.times}, last {1.last:%Y-%m-%d} for ${1.price:.2f})")
+FORMS = {"product": ("We have", "{0} (about ${1.price:.2f})")}
+FORMS["purchases"] = ("You bought", "{0} (×{1.times}, last {1.last:%Y-%m-%d} for ${1.price:.2f})")
 UNREADABLE = "Please write your question in a few English words."
 
 
@@ -142,7 +142,8 @@ class Assistant:
             return entry, SENTENCES[entry], entry, []
         if entry == "list":
             rows = [name for name in self.recommend(household) if name in set(self.products["name"])]
-            return "answer", "You may like: " + ("; ".join(rows) or "nothing new"), entry, rows
+            said = f"You may like: {'; '.join(rows)}" if rows else "There is nothing new for you today."
+            return "answer", said, entry, rows
         table = self.products if entry == "product" else self.bought(household)
         table = table[table.index.isin(self.products.index)]
         text = ", ".join([text, *(self.shop[words] for words in self.said.findall(text.lower()))])
@@ -151,4 +152,5 @@ class Assistant:
         table = table.loc[(-score[table.index]).sort_values(kind="stable").index[:3]]
         (begin, form), names = FORMS[entry], self.products["name"][table.index]
         rows = [form.format(*row) for row in zip(names, table.itertuples(), strict=True)]
-        return "answer", begin + ("; ".join(rows) or "nothing like it"), entry, rows
+        said = f"{begin}: {'; '.join(rows)}" if rows else f"{begin} nothing like it."
+        return "answer", said, entry, rows

@@ -7,6 +7,7 @@ import pytest
 from sklearn.feature_extraction.text import HashingVectorizer
 from test_serving import open_client, publish_tiny
 
+from recsys_lib.files import project_root
 from recsys_lib.online import desk
 from recsys_lib.text import assistant
 from recsys_lib.text.assistant import UNREADABLE
@@ -41,6 +42,21 @@ def ask(client, text, household=7):
     return answer.json()
 
 
+@pytest.mark.parametrize("name", desk.SIGNED)
+def test_a_changed_table_opens_no_desk(tmp_path, monkeypatch, name):
+    (tmp_path / "data").mkdir()
+    for file in desk.SIGNED:
+        text = (project_root() / "data" / file).read_text(encoding="utf-8")
+        (tmp_path / "data" / file).write_text(text, encoding="utf-8", newline="\r\n")
+    monkeypatch.setattr(desk, "project_root", lambda: tmp_path)
+    assert len(desk.signed_table(name)) > 50  # other ends of lines are no change
+    planted = (tmp_path / "data" / name).read_text(encoding="utf-8").replace("milk", "beer")
+    planted = planted.replace("$4.95", "$0.95")
+    (tmp_path / "data" / name).write_text(planted, encoding="utf-8")
+    with pytest.raises(RuntimeError, match=f"{name} is not as it was signed"):
+        desk.open_desk(None)
+
+
 def test_purchases_are_the_last_ones():
     mine = desk.purchases_of(LINES, 7)
     assert mine.loc["MILK / MILK"].tolist() == [pd.Timestamp("2017-03-04"), 3.0, 2]
@@ -65,7 +81,7 @@ def test_a_rule_is_quoted_and_a_list_is_the_shops(client):
     said = ask(client, "What does home delivery cost?")
     assert (said["action"], said["entry"][0]) == ("answer", "R")
     said = ask(client, "recommend me something")
-    assert said["text"].startswith(("You may like", "Did you mean"))
+    assert said["text"].startswith(("You may like", "There is nothing new", "Did you mean"))
 
 
 @pytest.mark.parametrize(

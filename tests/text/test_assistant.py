@@ -121,7 +121,7 @@ def test_unknown_entries_are_refused(encoder):
         ("what is the delivery cost", 7, "answer", "Delivery costs $5."),
         ("price of bread", 7, "answer", "We have: white bread (about $2.50); milk (about $1.00)"),
         ("my last bread", 7, "answer", "You bought: white bread (×4, last 2017-11-03 for $2.25)"),
-        ("my last bread", 8, "answer", "You bought: nothing like it"),
+        ("my last bread", 8, "answer", "You bought nothing like it."),
         ("recommend me something", 8, "answer", "You may like: white bread; milk"),
         ("that rude cashier", 7, "person", SENTENCES["person"]),
         ("weather today please", 7, "decline", SENTENCES["decline"]),

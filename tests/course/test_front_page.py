@@ -74,6 +74,7 @@ def test_every_kept_result_is_one_of_the_default_profile() -> None:
         ("04_bert_fine_tuning", {"search", "new_products"}),
         ("09_bandits", {"bandit_stationary", "coverage"}),
         ("12_assistant", {"service_kept", "attacks"}),
+        ("13_beyond_one_channel", {"next_film", "order"}),
     ],
 )
 def test_the_tasks_of_a_full_run_take_the_place_of_the_default_ones(name: str, of_default: set[str]) -> None:

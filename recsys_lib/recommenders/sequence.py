@@ -152,9 +152,10 @@ class SASRec(Recommender):
                 optimizer.param_groups[0]["lr"] = self.learning_rate * factor
                 rows = padded(items, first[batch], end[batch], self.length + 1, len(chance))
                 drawn = items[generator.integers(len(items), size=self.negatives)]
-                rows, drawn = (torch.from_numpy(part).to(device) for part in (rows, drawn))
-                asked = rows[:, :-1] < len(chance)
-                states, targets = self.reader.train()(rows[:, :-1])[asked], rows[:, 1:][asked]
+                asked = np.flatnonzero(rows[:, :-1] < len(chance))  # a device would be waited for
+                rows, drawn, asked = (torch.from_numpy(part).to(device) for part in (rows, drawn, asked))
+                states = self.reader.train()(rows[:, :-1]).flatten(0, 1).index_select(0, asked)
+                targets = rows[:, 1:].flatten()[asked]
                 loss = sampled_loss(states, targets, self.reader.items.weight, drawn, log_q)
                 optimizer.zero_grad()
                 loss.backward()

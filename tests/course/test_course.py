@@ -32,7 +32,7 @@ from recsys_lib.files import project_root, sha256
 
 Outcome = tuple[Path, subprocess.CompletedProcess]  # the folder, and what the command did
 
-ALLOCATE = "held = b'x' * 200_000_000\nimport time\ntime.sleep(0.5)"
+ALLOCATE = "held = b'x' * 200_000_000\nimport time\ntime.sleep(2)"
 FAIL = "def ratio(a, b):\n    return a / b\nratio(1, 0)"
 
 

@@ -47,12 +47,11 @@ def rank_factors(
         seen = seen.copy()
         seen.sum_duplicates()  # sorts, too
     ids, scores, certified = fused.rank_factors(queries, items, k, seen, max_bytes, certify=check)
-    if check and not bool(certified.all()):
-        left = (~certified).nonzero()[:, 0]
+    left = np.flatnonzero(~certified.cpu().numpy()) if check else ()
+    if len(left):
         checks.check_values(queries, items)
-        some = None if seen is None else seen[left.cpu().numpy()]
-        again = fused.rank_factors(queries[left], items, k, some, max_bytes, certify=False)
-        ids[left], scores[left], _ = again
+        some = None if seen is None else seen[left]
+        ids[left], scores[left], _ = fused.rank_factors(queries[left], items, k, some, max_bytes, False)
     return ids, scores
 
 

@@ -16,8 +16,6 @@ from recsys_lib.recommenders.shared.weighting import Weighting, weigh
 from recsys_lib.recommenders.similarity import Similarity, all_similar, nearest, similarity_vectors
 from recsys_lib.scoring import TopK, top_k_blocks
 
-_NONE = csr_array((0, 0), dtype=np.float32)  # instead of neighbours, where all of them count
-
 
 @dataclass(kw_only=True, eq=False)
 class ItemKNN(Recommender):
@@ -56,10 +54,10 @@ class ItemKNN(Recommender):
 
     def _fit(self, train: Interactions) -> None:
         self.weights_ = weigh(train, self.weighting, self.half_life)
-        without_age = weigh(train, "count" if self.similarity == "bm25" else self.weighting)
-        self.vectors_ = similarity_vectors(without_age.T.tocsr(), self.similarity)
+        weighting = "count" if self.similarity == "bm25" else self.weighting
+        self.vectors_ = similarity_vectors(weigh(train, weighting).T.tocsr(), self.similarity)
         if self.neighbors is None:
-            self.neighbors_ = _NONE
+            self.neighbors_ = np.empty((0, 0), np.float32)
             if train.n_users > train.n_items:  # otherwise the users' kernel needs none
                 self.neighbors_ = all_similar(self.vectors_, self.include_self)
             return
@@ -92,7 +90,7 @@ class ItemKNN(Recommender):
 
     def _explain(self, users: np.ndarray, item: int) -> dict[str, Any]:
         own = self.weights_[users]
-        if self.neighbors_.shape[0]:
+        if self.neighbors is not None:
             similar = self.neighbors_[:, [item]].toarray()[own.indices, 0]
         else:
             similar = (self.vectors_[own.indices] @ self.vectors_[[item]].T).toarray()[:, 0]

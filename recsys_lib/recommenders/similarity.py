@@ -7,11 +7,11 @@ of two rows after the right weighting, so that no matrix of all pairs is needed 
 from typing import Annotated
 
 import numpy as np
-from scipy.sparse import csr_array, eye_array, vstack
+from scipy.sparse import csr_array, eye_array
 
 from recsys_lib.recommenders.shared.checks import check_memory, one_of
 from recsys_lib.recommenders.shared.products import rows_of, sparse_product, squared_lengths
-from recsys_lib.scoring import top_k_blocks, workers
+from recsys_lib.scoring import top_k_blocks
 
 Similarity = Annotated[str, one_of("cosine", "tfidf", "bm25")]
 BM25_SATURATION, BM25_LENGTH = 1.2, 0.75  # k₁ and b, as Robertson & Zaragoza recommend
@@ -48,27 +48,18 @@ def similarity_vectors(rows: csr_array, similarity: str = "cosine") -> csr_array
     return csr_array((values.astype(np.float32), rows.indices, rows.indptr), shape=rows.shape, copy=True)
 
 
-def all_similar(vectors: csr_array, include_self: bool) -> csr_array:
-    """Multiply all rows with each other, shape (n, n), 8 bytes for each similarity above 0; see `nearest`.
+def all_similar(vectors: csr_array, include_self: bool) -> np.ndarray:
+    """Multiply all rows with each other, float32, shape (n, n); see `nearest`.
 
-    By blocks of rows, each cut to what is above 0 at once: all products together would take several times the
-    memory of the result. `include_self` says whether row i holds i itself, too.
+    Dense: of many users most pairs of items share one, and a similarity with its place takes two numbers.
+    `include_self` says whether row i holds i itself, too.
     """
-    n, what = vectors.shape[0], f"neighbors=None keeps all similarities of {vectors.shape[0]:,} items, which"
-    check_memory(16 * n * n, what, "say how many to keep, for instance neighbors=200")
-    others, squares = vectors.T.tocsr(), squared_lengths(vectors)
-
-    def multiply(rows: slice) -> csr_array:
-        block = vectors[rows] @ others
-        itself = block.indices == rows.start + rows_of(block)
-        block.data[itself] = squares[block.indices[itself]] if include_self else 0
-        block.data[block.data < 0] = 0
-        block.eliminate_zeros()
-        block.sort_indices()
-        return block
-
-    blocks = workers.run(multiply, workers.even_slices(n, -(-n // 256)))
-    return vstack(blocks, format="csr")
+    n = vectors.shape[0]
+    what = f"neighbors=None keeps all similarities of {n:,} items, which"
+    check_memory(4 * n * n, what, "say how many to keep, for instance neighbors=200")
+    products = sparse_product(vectors, vectors.T.tocsr())
+    np.fill_diagonal(products, squared_lengths(vectors) if include_self else 0)
+    return products
 
 
 def nearest(vectors: csr_array, k: int, chosen: np.ndarray | None = None) -> csr_array:

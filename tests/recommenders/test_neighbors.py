@@ -224,12 +224,12 @@ def test_more_bad_input():
 
 
 def test_all_similarities_of_many_items_are_refused_with_their_bytes(monkeypatch):
-    monkeypatch.setattr("psutil.virtual_memory", lambda: SimpleNamespace(available=4_000_000_000))
+    monkeypatch.setattr("psutil.virtual_memory", lambda: SimpleNamespace(available=1_000_000_000))
     rng = np.random.default_rng(0)
     users, items = rng.integers(20_000, size=60_000), rng.integers(17_000, size=60_000)
     frame = pd.DataFrame({"user": [*users, *range(20_000)], "item": [*items, *range(17_000), *[0] * 3_000]})
     train = Interactions.from_frame(frame, user="user", item="item")
-    refused = r"all similarities of 17,000 items, which takes 4,624,000,000 bytes, .*=200"
+    refused = r"all similarities of 17,000 items, which takes 1,156,000,000 bytes, .*=200"
     with pytest.raises(MemoryError, match=refused):
         ItemKNN().fit(train)
     assert ItemKNN(neighbors=20).fit(train).recommend([0], 5).ids.shape == (1, 5)

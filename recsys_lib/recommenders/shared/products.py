@@ -21,8 +21,8 @@ _DEVICE_BYTES = 2**28  # of a sparse matrix made dense on an accelerator, at a t
 warnings.filterwarnings("ignore", "Sparse CSR tensor support is in beta")  # torch would say it once to all
 
 
-def sparse_product(left: csr_array, right: csr_array) -> np.ndarray:
-    """Multiply two sparse matrices of one type into a dense array, its rows shared out among the cores."""
+def sparse_product(left: csr_array, right: csr_array | np.ndarray) -> np.ndarray:
+    """Multiply a sparse matrix and one of its type into a dense array, rows shared out among the cores."""
     result = np.empty((left.shape[0], right.shape[1]), left.dtype)
 
     def multiply(rows: slice) -> None:  # by blocks, since a sparse product of all rows may be nearly full
@@ -125,12 +125,15 @@ def quadratic_forms(matrix: Array, columns: csr_array) -> Array:
     return np.sum(workers.run(form, _blocks(len(matrix), _ROWS)), axis=0)
 
 
-def _multiply_into(left: csr_array, right: csr_array, out: np.ndarray) -> None:
-    """Write a product of two sparse matrices of one type into a dense array of that type.
+def _multiply_into(left: csr_array, right: csr_array | np.ndarray, out: np.ndarray) -> None:
+    """Write a product of a sparse matrix and a matrix of its type into a dense array of that type.
 
     SciPy goes over both factors twice, first to count; torch's MKL, where there is one, writes at once: the
     same sums in the same order in a third of the time.
     """
+    if isinstance(right, np.ndarray):
+        out[:] = left @ right
+        return
     if not torch.backends.mkl.is_available():
         (left @ right).toarray(out=out)
         return

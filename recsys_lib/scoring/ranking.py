@@ -11,7 +11,7 @@ from recsys_lib.scoring import accelerator, checks, host
 from recsys_lib.scoring.checks import Array
 from recsys_lib.scoring.workers import even_slices
 
-_BLOCK_BYTES = 2**28  # of a block of scores and two copies of it
+_BLOCK_BYTES = 2**27  # of a block of scores and two copies of it
 
 
 class TopK(NamedTuple):
@@ -105,7 +105,7 @@ def top_k_blocks(
     """Find the k best items per query for a model that computes scores instead of factors.
 
     The same selection as `top_k`, with the same order of ties and the same padding. A block of scores and its
-    working copies take 256 MiB at most, or one query's.
+    working copies take 128 MiB at most, or one query's.
 
     Parameters
     ----------

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Callable
 from functools import cache
 from importlib.util import find_spec
 
@@ -24,13 +25,9 @@ DEFAULT_BYTES = 2**30
 
 @torch.no_grad()
 def rank_factors(
-    queries: torch.Tensor,
-    items: torch.Tensor,
-    k: int,
-    seen: csr_array | None,
-    max_bytes: int | None,
-    check: bool,
-) -> tuple[torch.Tensor, torch.Tensor]:
+    queries: torch.Tensor, items: torch.Tensor, k: int, seen: csr_array | None,
+    max_bytes: int | None, check: bool,
+) -> tuple[torch.Tensor, torch.Tensor]:  # fmt: skip
     """Rank factors that live on one device; see `recsys_lib.scoring.top_k`.
 
     With `check` the host waits once, at the end: for the queries that the fused way could not certify, among
@@ -76,30 +73,55 @@ def _rank_by_scores(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Rank on any device: write the scores of a block, read them once for the maxima of groups."""
     dtype = torch.promote_types(torch.promote_types(queries.dtype, items.dtype), torch.float32)
-    n_block, height = _block_shape(queries, items.shape[0], k, dtype, max_bytes)
-    results = []
-    for first in range(0, queries.shape[0], n_block):
-        block = queries[first : first + n_block].to(dtype)
-        exclusion = _Seen(seen, slice(first, first + block.shape[0]), queries.device)
-        best = _empty_lists(block.shape[0], k, block)
-        for start in range(0, items.shape[0], height):
-            scores = block @ items[start : start + height].to(dtype).T
-            exclusion.blank(scores, start)
-            best = merge(*best, scores, start, k)
-        results.append(best)
-    return _join(results or [_empty_lists(0, k, torch.empty(0, dtype=dtype, device=queries.device))])
+    # A candidate costs its score, its id, its key and its place: about 40 bytes, for k groups per query.
+    n_block = max(1, min(len(queries), 4096, max_bytes // 2 // (40 * GROUP * k)))
+    height = max_bytes // 2 // (2 * dtype.itemsize * n_block)  # the product, and the keys of its maxima
+    height = max(GROUP, min(height, len(items) + GROUP) // GROUP * GROUP)
+
+    def score(rows: slice, columns: slice) -> torch.Tensor:
+        return queries[rows].to(dtype) @ items[columns].to(dtype).T
+
+    like = queries.new_empty(0, dtype=dtype)
+    return _rank(score, like, (len(queries), len(items)), (n_block, height), k, seen)
 
 
 @torch.no_grad()
 def rank_scores(scores: torch.Tensor, k: int, seen: csr_array | None) -> tuple[torch.Tensor, torch.Tensor]:
     """Rank given scores, shape (n_queries, n_items), which are not changed."""
     dtype = torch.promote_types(scores.dtype, torch.float32)
-    exclusion = _Seen(seen, slice(0, scores.shape[0]), scores.device)
     if seen is not None or scores.dtype != dtype:
-        # A transposed block keeps its strides in a plain copy, and `blank` needs rows that lie in a row.
+        # A transposed block keeps its strides in a plain copy, and `_rank` needs rows that lie in a row.
         scores = scores.to(dtype, copy=True, memory_format=torch.contiguous_format)
-    exclusion.blank(scores, 0)
-    return _join([merge(*_empty_lists(scores.shape[0], k, scores), scores, 0, k)])
+    return _rank(lambda *_: scores, scores, scores.shape, scores.shape, k, seen)
+
+
+def _rank(
+    score: Callable[[slice, slice], torch.Tensor], like: torch.Tensor, shape: tuple[int, int],
+    block: tuple[int, int], k: int, seen: csr_array | None,
+) -> tuple[torch.Tensor, torch.Tensor]:  # fmt: skip
+    """Rank blocks of scores, of the type and on the device of `like`; those with exclusions are written to.
+
+    The host holds the excluded pairs in order of items, so it knows without asking the device which of them
+    fall into which block. Places without a candidate hold id -1.
+    """
+    (n_queries, n_items), (n_block, height), results = shape, (max(1, side) for side in block), []
+    for first in range(0, max(1, n_queries), n_block):
+        queries = slice(first, min(first + n_block, n_queries))
+        rows, items = excluded_pairs(seen, queries)
+        if len(items):
+            pairs = torch.from_numpy(np.stack([rows, items])).to(like.device, non_blocking=True)
+        best = like.new_full((queries.stop - first, k), -torch.inf)
+        ids = like.new_full(best.shape, -1, dtype=torch.int64)
+        for start in range(0, n_items, height):
+            scores = score(queries, slice(start, start + height))
+            width = scores.shape[1]
+            low, high = np.searchsorted(items, (start, start + width)).tolist()
+            if low < high:
+                places = pairs[0, low:high] * width + (pairs[1, low:high] - start)
+                scores.view(-1).index_fill_(0, places, -torch.inf)
+            best, ids = merge(best, ids, scores, start, k)
+        results.append((ids.masked_fill(best == -torch.inf, -1), best))
+    return tuple(torch.cat(parts) for parts in zip(*results, strict=True))
 
 
 def merge(
@@ -139,43 +161,3 @@ def top_positions(scores: torch.Tensor, k: int) -> torch.Tensor:
     bits = bits ^ ((bits >> 31) & 0x7FFFFFFF)  # as integers, negative floats run backwards
     positions = torch.arange(scores.shape[1], device=scores.device)
     return ((bits.long() << 32) | (0x7FFFFFFF - positions)).topk(k, dim=1).indices
-
-
-class _Seen:
-    """The excluded (query, item) pairs of one block of queries, on the device, in order of items.
-
-    The host holds the matrix, so it knows without asking the device which pairs fall into which block.
-    """
-
-    def __init__(self, seen: csr_array | None, queries: slice, device: torch.device) -> None:
-        rows, self.items = excluded_pairs(seen, queries)
-        if len(rows):
-            self.on_device = torch.from_numpy(np.stack([rows, self.items])).to(device, non_blocking=True)
-
-    def blank(self, scores: torch.Tensor, start: int) -> None:
-        """Set the excluded scores to -inf; column 0 is item `start`."""
-        first, last = np.searchsorted(self.items, (start, start + scores.shape[1]))
-        if last > first:
-            rows, items = self.on_device[:, int(first) : int(last)]
-            scores.view(-1).index_fill_(0, rows * scores.shape[1] + (items - start), -torch.inf)
-
-
-def _empty_lists(n_queries: int, k: int, like: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    scores = torch.full((n_queries, k), -torch.inf, dtype=like.dtype, device=like.device)
-    return scores, torch.full((n_queries, k), -1, dtype=torch.int64, device=like.device)
-
-
-def _join(lists: list[tuple[torch.Tensor, torch.Tensor]]) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return ids and scores of all blocks of queries; places without a candidate hold id -1."""
-    scores, ids = (torch.cat(parts) for parts in zip(*lists, strict=True))
-    return ids.masked_fill(scores == -torch.inf, -1), scores
-
-
-def _block_shape(
-    queries: torch.Tensor, n_items: int, k: int, dtype: torch.dtype, max_bytes: int
-) -> tuple[int, int]:
-    """Choose queries and items per block, such that scores and candidates stay below `max_bytes`."""
-    # A candidate costs its score, its id, its key and its place: about 40 bytes, for k groups per query.
-    n_block = max(1, min(queries.shape[0], 4096, max_bytes // 2 // (40 * GROUP * k)))
-    height = max_bytes // 2 // (2 * dtype.itemsize * n_block)  # the product, and the keys of its maxima
-    return n_block, max(GROUP, min(height, n_items + GROUP) // GROUP * GROUP)

@@ -35,7 +35,7 @@ def decode(keys: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 def empty_keys(n_queries: int, k: int, dtype: np.dtype) -> np.ndarray:
     """Return the keys of empty places, shape (n_queries, k)."""
-    return np.repeat(encode(np.full((1, 1), -np.inf, dtype), -1), n_queries * k).reshape(n_queries, k)
+    return np.full((n_queries, k), encode(np.array([-np.inf], dtype), -1))
 
 
 def just_below(scores: np.ndarray) -> np.ndarray:
@@ -44,14 +44,6 @@ def just_below(scores: np.ndarray) -> np.ndarray:
     below = np.nextafter(scores, scores.dtype.type(-np.inf))
     # Around zero the neighbour is subnormal, which a processor told to flush subnormals takes for zero.
     return np.where(np.abs(scores) <= tiny, -tiny, below)
-
-
-def bounds_from(peaks: np.ndarray, rank: int) -> np.ndarray:
-    """Find bounds that at least `rank` items exceed, from group maxima of shape (n_groups, n_queries)."""
-    if len(peaks) < rank:
-        return np.full(peaks.shape[1], -np.inf, peaks.dtype)
-    split = len(peaks) - rank
-    return just_below(np.partition(np.ascontiguousarray(peaks.T), split, axis=1)[:, split])
 
 
 class RunningBest:
@@ -66,12 +58,9 @@ class RunningBest:
     """
 
     def __init__(self, n_queries: int, k: int, dtype: np.dtype, *, ascending: bool = True) -> None:
-        self.k = k
-        self.ascending = ascending
-        self.dtype = np.dtype(dtype)
+        self.k, self.ascending, self.dtype = k, ascending, np.dtype(dtype)
         self.keys = empty_keys(n_queries, k, self.dtype)
-        self._pending: list[tuple[np.ndarray, np.ndarray]] = []
-        self._n_pending = 0
+        self._pending, self._n_pending = [], 0  # queries and keys
         self._rarity = 100.0  # scores per candidate in the last block
         self._patience = max(k, GROUP) / 2  # entries per query that wait for a merge
         self._update_bounds()
@@ -86,7 +75,11 @@ class RunningBest:
         n_groups = height // self._group(height)
         groups = scores.reshape(-1, n_groups, n_queries)  # every n_groups-th row belongs to one group
         peaks = self._peaks(groups)
-        bounds = self.bounds if self.bounded else np.maximum(self.bounds, bounds_from(peaks, self.k))
+        bounds = self.bounds
+        if not self.bounded and n_groups >= self.k:  # k items at least exceed the k-th highest maximum
+            place = n_groups - self.k
+            kth = np.partition(np.ascontiguousarray(peaks.T), place, axis=1)[:, place]
+            bounds = np.maximum(bounds, just_below(kth))
         hits = np.flatnonzero(peaks > bounds)
         if len(hits) == 0:
             self._rarity = float(scores.size)
@@ -146,14 +139,13 @@ class RunningBest:
         return np.maximum.reduce(groups, axis=0) if len(groups) > 1 else groups[0]
 
     def _group(self, height: int) -> int:
-        """Choose the items per group: few while many groups are hit and searched, more as hits get rare."""
-        group = GROUP
-        if self.bounded:
-            while group > 2 and group**2 > self._rarity:
-                group //= 2
-        else:  # the first bounds come from the group maxima: k groups are needed, more is tighter
-            while group > 1 and height // group < 2 * self.k:
-                group //= 2
+        """Choose the items per group: few while many groups are hit and searched, more as hits get rare.
+
+        The first bounds come from the group maxima: there, k groups are needed, and more is tighter.
+        """
+        group, least = GROUP, 2 if self.bounded else 1
+        while group > least and (group**2 > self._rarity if self.bounded else height // group < 2 * self.k):
+            group //= 2
         return group
 
     def _update_bounds(self) -> None:

@@ -116,18 +116,24 @@ def check_values(queries: Array, items: Array) -> None:
     is_double = any(part.dtype in (np.float64, torch.float64) for part in (queries, items))
     if float(largest) < float(np.finfo(np.float64 if is_double else np.float32).max):  # false for NaN too
         return
-    _report("queries", queries)
-    _report("items", items)
+    for name, values in (("queries", queries), ("items", items)):
+        for start in range(0, values.shape[0], 4096):
+            block = values[start : start + 4096]
+            _refuse_first(name, block, ~(abs(block) < np.inf), start, "; factors must be finite")
     raise ValueError("the factors are finite, but so large that scores may overflow: scale them down")
 
 
 def check_scores(name: str, scores: Array, first_row: int) -> None:
     """Raise if a score is NaN; -inf is allowed and means "not a candidate"."""
-    library = torch if isinstance(scores, torch.Tensor) else np
-    bad = library.isnan(scores)
+    _refuse_first(name, scores, scores != scores, first_row)
+
+
+def _refuse_first(name: str, values: Array, bad: Array, first_row: int, rule: str = "") -> None:
+    """Raise with the place of the first bad value, if there is one."""
     if bool(bad.any()):
-        row, column = library.argwhere(bad)[0].tolist()
-        raise ValueError(f"{name}[{row + first_row}, {column}] is nan")
+        row, column = divmod(int((bad * 1).argmax()), bad.shape[1])
+        kind = "nan" if bool(values[row, column] != values[row, column]) else "infinite"
+        raise ValueError(f"{name}[{row + first_row}, {column}] is {kind}{rule}")
 
 
 def _largest(values: Array) -> torch.Tensor | float:
@@ -147,13 +153,3 @@ def _largest(values: Array) -> torch.Tensor | float:
     # Not by torch on all cores: its threads stay awake for a while and would slow down what follows.
     parts = workers.even_slices(len(values), workers.worker_count() if len(values) > 64 * rows else 1)
     return float(np.max(workers.run(largest, parts)))
-
-
-def _report(name: str, values: Array) -> None:
-    """Raise with the place of the first NaN or infinite value, if there is one."""
-    library = torch if isinstance(values, torch.Tensor) else np
-    for start in range(0, values.shape[0], 4096):
-        block = values[start : start + 4096]
-        for row, column in library.argwhere(~library.isfinite(block))[:1].tolist():
-            kind = "nan" if bool(block[row, column] != block[row, column]) else "infinite"
-            raise ValueError(f"{name}[{start + row}, {column}] is {kind}; factors must be finite")

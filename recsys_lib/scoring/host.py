@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from itertools import product
 from math import ceil
 
@@ -11,7 +11,7 @@ from scipy.sparse import csr_array
 
 from recsys_lib.scoring import checks, workers
 from recsys_lib.scoring.best import GROUP, RunningBest, decode, empty_keys
-from recsys_lib.scoring.norms import NormOrder, norm_order, row_norms, upper_bounds
+from recsys_lib.scoring.norms import norm_order, row_norms, upper_bounds
 
 DEFAULT_BYTES = 128 * 2**20
 _MAX_QUERIES = 512  # per block; with _MAX_SCORES the block of scores is 2 MB of float32
@@ -32,16 +32,19 @@ def rank_factors(
         order = norm_order(queries, items, k)
 
     def rank(rows: slice, span: slice) -> np.ndarray:
-        buffer = np.empty(max_scores, dtype)
-        block = np.ascontiguousarray(queries[rows], dtype)
-        if order is not None:
-            return _rank_by_norm(block, items, k, excluded_pairs(seen, rows, order.places), buffer, order)
-        best, excluded = RunningBest(len(block), k, dtype), excluded_pairs(seen, rows)
-        for start, stop, scores in _blocks(span, len(block), buffer):
-            _multiply(items[start:stop], block, scores)
-            _blank(scores, excluded, start, stop)
-            best.offer(scores, start)
-        return best.result()
+        block, buffer = np.ascontiguousarray(queries[rows], dtype), np.empty(max_scores, dtype)
+        lengths = None if order is None else row_norms(block)
+
+        def fill(active: np.ndarray, start: int, stop: int, out: np.ndarray) -> int | np.ndarray:
+            ids = start if order is None else order.items[start:stop]
+            _multiply(items[start:stop] if order is None else items[ids], block[active], out)
+            return ids
+
+        def reach(place: int) -> np.ndarray:
+            return upper_bounds(lengths, order.norms[place], items.shape[1])
+
+        excluded = excluded_pairs(seen, rows, None if order is None else order.places)
+        return _rank(fill, len(block), span, k, excluded, buffer, None if order is None else reach)
 
     return _share_out(rank, (len(queries), len(items)), n_block, k, dtype, split_items=order is None)
 
@@ -51,40 +54,47 @@ def rank_scores(scores: np.ndarray, k: int, seen: csr_array | None) -> tuple[np.
     dtype = np.result_type(scores, np.float32)
 
     def rank(rows: slice, span: slice) -> np.ndarray:
-        buffer, source = np.empty(_MAX_SCORES, dtype), scores[rows]
-        best, excluded = RunningBest(len(source), k, dtype), excluded_pairs(seen, rows)
-        for start, stop, block in _blocks(span, len(source), buffer):
-            block[: stop - start] = source[:, start:stop].T
-            _blank(block, excluded, start, stop)
-            best.offer(block, start)
-        return best.result()
+        def fill(_: np.ndarray, start: int, stop: int, out: np.ndarray) -> int:
+            out[: stop - start] = scores[rows, start:stop].T
+            return start
+
+        buffer = np.empty(_MAX_SCORES, dtype)
+        return _rank(fill, rows.stop - rows.start, span, k, excluded_pairs(seen, rows), buffer)
 
     return _share_out(rank, scores.shape, _MAX_QUERIES, k, dtype, split_items=False)
 
 
-def _rank_by_norm(
-    queries: np.ndarray, items: np.ndarray, k: int, excluded: Pairs, buffer: np.ndarray, order: NormOrder
-) -> np.ndarray:
-    """Rank items in descending order of norm; a query is done when no item left can enter its list."""
-    best = RunningBest(len(queries), k, buffer.dtype, ascending=False)
+def _rank(
+    fill: Callable[[np.ndarray, int, int, np.ndarray], int | np.ndarray], n_queries: int, items: slice,
+    k: int, excluded: Pairs, buffer: np.ndarray, reach: Callable[[int], np.ndarray] | None = None,
+) -> np.ndarray:  # fmt: skip
+    """Rank items block by block for one block of queries.
+
+    `fill` writes the scores of the active queries for the items at places start … stop, and returns their ids
+    as `RunningBest.offer` takes them. `reach` says how high the scores from a place on can be, where places
+    are in descending order of norms: a query is done when no item left can enter its list.
+    """
+    best, (rows, places) = RunningBest(n_queries, k, buffer.dtype, ascending=reach is None), excluded
     keys = best.result()  # empty lists, filled as queries finish
-    active, norms = np.arange(len(queries)), row_norms(queries)
-    start = 0
-    while start < len(items) and len(active):
-        stop, block = _next_block(start, len(items), len(active), buffer)
-        positions = order.items[start:stop]
-        _multiply(items[positions], queries, block)
-        _blank(block, excluded, start, stop)
-        best.offer(block, positions)
+    active, start = np.arange(n_queries), items.start
+    while start < items.stop and len(active):
+        stop, block = _next_block(start, items.stop, len(active), buffer)
+        ids = fill(active, start, stop, block)
+        if len(places):
+            first, last = np.searchsorted(places, (start, stop))
+            block[places[first:last] - start, rows[first:last]] = -np.inf
+        best.offer(block, ids)
         start = stop
-        if start == len(items):
-            break
-        open_ = np.flatnonzero(upper_bounds(norms, order.norms[start], items.shape[1]) >= best.worst)
+        if reach is None or start == items.stop:
+            continue
+        open_ = np.flatnonzero(reach(start)[active] >= best.worst)
         if len(open_) <= 0.75 * len(active):  # narrower blocks from here on
             keys[active] = best.result()
             best.keep(open_)
-            excluded = _pairs_of(open_, len(active), excluded)
-            active, queries, norms = active[open_], queries[open_], norms[open_]
+            numbers = np.full(len(active), -1)
+            numbers[open_] = np.arange(len(open_))
+            rows = numbers[rows]
+            active, rows, places = active[open_], rows[rows >= 0], places[rows >= 0]
     keys[active] = best.result()
     return keys
 
@@ -96,15 +106,6 @@ def _multiply(items: np.ndarray, queries: np.ndarray, block: np.ndarray) -> None
     them differ between two runs.
     """
     np.matmul(items.astype(block.dtype, copy=False), queries.T, out=block[: len(items)])
-
-
-def _blocks(items: slice, n_queries: int, buffer: np.ndarray) -> Iterator[tuple[int, int, np.ndarray]]:
-    """Walk over the items: (start, stop, room for their scores as rows, with -inf below the last)."""
-    start = items.start
-    while start < items.stop:
-        stop, block = _next_block(start, items.stop, n_queries, buffer)
-        yield start, stop, block
-        start = stop
 
 
 def _next_block(start: int, end: int, n_queries: int, buffer: np.ndarray) -> tuple[int, np.ndarray]:
@@ -131,22 +132,6 @@ def excluded_pairs(seen: csr_array | None, queries: slice, places: np.ndarray | 
     return np.repeat(np.arange(len(bounds) - 1), np.diff(bounds))[order], items[order]
 
 
-def _blank(block: np.ndarray, excluded: Pairs, start: int, stop: int) -> None:
-    """Set the excluded scores of the items at places [start, stop) to -inf."""
-    rows, places = excluded
-    first, last = np.searchsorted(places, (start, stop)) if len(places) else (0, 0)
-    if last > first:
-        block[places[first:last] - start, rows[first:last]] = -np.inf
-
-
-def _pairs_of(queries: np.ndarray, n_queries: int, excluded: Pairs) -> Pairs:
-    """Return the pairs of some of the queries (positions, ascending), renumbered from 0."""
-    renumbered = np.full(n_queries, -1)
-    renumbered[queries] = np.arange(len(queries))
-    rows, places = renumbered[excluded[0]], excluded[1]
-    return rows[rows >= 0], places[rows >= 0]
-
-
 def _block_shape(n_queries: int, k: int, dtype: np.dtype, max_bytes: int | None) -> tuple[int, int]:
     """Choose queries and scores per block, such that all workers together stay below `max_bytes`."""
     share = (max_bytes or DEFAULT_BYTES) // workers.worker_count()
@@ -158,14 +143,9 @@ def _block_shape(n_queries: int, k: int, dtype: np.dtype, max_bytes: int | None)
 
 
 def _share_out(
-    rank: Callable[[slice, slice], np.ndarray],
-    shape: tuple[int, int],
-    n_block: int,
-    k: int,
-    dtype: np.dtype,
-    *,
-    split_items: bool,
-) -> tuple[np.ndarray, np.ndarray]:
+    rank: Callable[[slice, slice], np.ndarray], shape: tuple[int, int], n_block: int, k: int, dtype: np.dtype,
+    *, split_items: bool,
+) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
     """Let all workers rank blocks of queries, or spans of items where queries are few; join the lists."""
     (n_queries, n_items), n_workers = shape, workers.worker_count()
     n_blocks, spans = ceil(n_queries / n_block), 1

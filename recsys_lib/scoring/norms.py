@@ -20,7 +20,7 @@ class NormOrder(NamedTuple):
 
 def norm_order(queries: np.ndarray, items: np.ndarray, k: int) -> NormOrder | None:
     """Order the items by norm where a sample says that skipping pays; None where it does not."""
-    if len(items) < _MIN_ITEMS or not len(queries) or remaining_work(queries, items, k) > _WORTHWHILE:
+    if len(items) < _MIN_ITEMS or not len(queries) or _work_left(queries, items, k) > _WORTHWHILE:
         return None
     norms = row_norms(items)
     order = np.argsort(-norms, kind="stable")
@@ -29,7 +29,7 @@ def norm_order(queries: np.ndarray, items: np.ndarray, k: int) -> NormOrder | No
     return NormOrder(order, places, norms[order])
 
 
-def remaining_work(queries: np.ndarray, items: np.ndarray, k: int) -> float:
+def _work_left(queries: np.ndarray, items: np.ndarray, k: int) -> float:
     """Estimate the share of (query, item) pairs that a norm bound leaves to be scored.
 
     The k-th best score of a sampled query is estimated by the same quantile of its scores for sampled items.
@@ -37,11 +37,9 @@ def remaining_work(queries: np.ndarray, items: np.ndarray, k: int) -> float:
     """
     least, most = _SAMPLED_ITEMS
     wanted = min(most, max(least, 2 * len(items) // k))  # so that the k best leave a trace in the sample
-    some_items = items[_spread(len(items), wanted)].astype(np.float32)
-    some_queries = queries[_spread(len(queries), _SAMPLED_QUERIES)].astype(np.float32)
-    scores = some_queries @ some_items.T
-    rank = min(len(some_items), max(1, round(k / len(items) * len(some_items))))
-    reached = np.partition(scores, len(some_items) - rank, axis=1)[:, len(some_items) - rank]
+    some_queries, some_items = _sample(queries, _SAMPLED_QUERIES), _sample(items, wanted)
+    place = max(0, len(some_items) - max(1, round(k / len(items) * len(some_items))))
+    reached = np.partition(some_queries @ some_items.T, place, axis=1)[:, place]
     limits = row_norms(some_queries)[:, None] * row_norms(some_items)
     return float((limits >= reached[:, None]).mean())
 
@@ -66,7 +64,7 @@ def row_norms(factors: np.ndarray, chunk: int = 4096) -> np.ndarray:
     return norms
 
 
-def _spread(total: int, wanted: int) -> np.ndarray:
-    """Return up to `wanted` positions, evenly spread."""
-    wanted = min(total, wanted)
-    return np.arange(wanted) * total // wanted
+def _sample(factors: np.ndarray, wanted: int) -> np.ndarray:
+    """Return up to `wanted` rows, evenly spread, in float32."""
+    wanted = min(len(factors), wanted)
+    return factors[np.arange(wanted) * len(factors) // wanted].astype(np.float32)

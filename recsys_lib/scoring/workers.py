@@ -18,6 +18,8 @@ Result = TypeVar("Result")
 _lock = threading.Lock()
 _inside = 0  # calls under way; the first one saves the settings, the last one restores them
 _restore: list[Callable[[], None]] = []
+# Finding the loaded libraries takes milliseconds, setting their threads takes microseconds.
+_controller = functools.cache(lambda: ThreadpoolController().select(user_api="blas"))
 
 
 def worker_count() -> int:
@@ -66,9 +68,3 @@ def even_slices(total: int, parts: int) -> list[slice]:
     """Cut 0 … total into `parts` slices of nearly the same length; none for no parts."""
     edges = [total * part // parts for part in range(parts + 1)] if parts else []
     return [slice(start, stop) for start, stop in pairwise(edges)]
-
-
-@functools.cache
-def _controller() -> ThreadpoolController:
-    # Finding the loaded libraries takes milliseconds, setting their threads takes microseconds.
-    return ThreadpoolController().select(user_api="blas")

@@ -16,7 +16,7 @@ def fit_calibration(
 ) -> Callable[[np.ndarray], np.ndarray]:
     """Learn a map from predicted to observed probability, on rows the model was not trained on.
 
-    - "platt": ``σ(a · logit p + b)``, two numbers; needs few rows, keeps the order of all rows [1]_
+    - "platt": ``σ(a · logit p + b)``, two numbers; needs few rows, keeps their order where a > 0 [1]_
     - "isotonic": the best step function that never falls; needs more rows, ties some of them [2]_
     - "none": the identity
 
@@ -44,11 +44,13 @@ def fit_calibration(
     >>> fit_calibration(p, y, "isotonic")(p).tolist()
     [0.0, 0.5, 0.5, 1.0]
     """
-    p, y = np.asarray(p, dtype=np.float64), np.asarray(y).astype(np.int64)
+    p, y = np.asarray(p, dtype=np.float64), np.asarray(y, dtype=np.float64)
     if p.ndim != 1 or p.shape != y.shape:
         raise ValueError(f"p and y must be vectors of one length, got shapes {p.shape} and {y.shape}")
     if not ((p >= 0) & (p <= 1)).all():
         raise ValueError("p must hold probabilities between 0 and 1, and no NaN")
+    if not np.isin(y, (0, 1)).all():
+        raise ValueError(f"y must hold outcomes of 0 or 1, got {y[~np.isin(y, (0, 1))][0]:g}")
     if len(np.unique(y)) < 2:
         raise ValueError(f"all {len(y)} outcomes are the same: there is nothing to calibrate on")
     if method == "none":

@@ -33,6 +33,8 @@ def profits(y: np.ndarray, chosen: np.ndarray, value: float, cost: float) -> np.
     y, chosen = np.asarray(y, dtype=np.float64), np.asarray(chosen, dtype=bool)
     if y.shape != chosen.shape:
         raise ValueError(f"y has shape {y.shape} but chosen {chosen.shape}: one entry per household in both")
+    if not ((y == 0) | (y == 1)).all():
+        raise ValueError("y must say whether each household converts: 0 or 1, and nothing is missing")
     return np.where(chosen, value * y - cost, 0.0)
 
 
@@ -62,17 +64,17 @@ def profit_curve(y: np.ndarray, p: np.ndarray, value: float, cost: float) -> pd.
     2        0.0          3     7.0
     """
     y, p = np.asarray(y, dtype=np.float64), np.asarray(p, dtype=np.float64)
-    if y.ndim != 1 or y.shape != p.shape or not np.isfinite(p).all():
-        raise ValueError(
-            f"y and p must be vectors of one length, p finite; got shapes {y.shape} and {p.shape}"
-        )
+    if y.ndim != 1 or y.shape != p.shape or not len(p) or not ((p >= 0) & (p <= 1)).all():
+        shapes = f"got shapes {y.shape} and {p.shape}"
+        raise ValueError(f"y and p must be vectors of one length above 0, p finite, 0 to 1; {shapes}")
     order = np.argsort(-p, kind="stable")
     gained = np.cumsum(profits(y[order], np.ones(len(y), bool), value, cost))
     ends = np.flatnonzero(np.append(np.diff(p[order]) < 0, True))  # the last row of each group of equal p
-    sorted_p = p[order][ends]
+    above, below = p[order][ends[:-1]], p[order][ends[1:]]
+    between = np.maximum((above + below) / 2, np.nextafter(below, 2))  # of neighbours the mean may be `below`
     return pd.DataFrame(
         {
-            "threshold": np.concatenate([[np.inf], (sorted_p[:-1] + sorted_p[1:]) / 2, [0.0]]),
+            "threshold": np.concatenate([[np.inf], between, [0.0]]),
             "contacted": np.append(0, ends + 1),
             "profit": np.append(0.0, gained[ends]),
         }

@@ -57,8 +57,10 @@ def visit_log_likelihood(
 
 def fit_visits(repeats: np.ndarray, last: np.ndarray, age: np.ndarray) -> VisitModel:
     """Estimate BG/NBD, with the arguments of `visit_log_likelihood`; refuse times that are out of order."""
-    if ((last > age) | (last < 0) | ((repeats == 0) != (last == 0))).any():
+    if not ((last >= 0) & (last <= age) & ((repeats == 0) == (last == 0))).all():
         raise ValueError("0 ≤ last ≤ age must hold, and last is 0 exactly where there are no repeats")
+    if not repeats.sum() > 0:
+        raise ValueError("nobody came again: without any repeat there is no rate of visits to estimate")
     start = VisitModel(1.0, age.sum() / repeats.sum(), 1.0, 10.0)
     return _maximize(visit_log_likelihood, start, repeats, last, age)
 
@@ -87,8 +89,8 @@ def expected_visits(
     """
     r, alpha, a, b = model
     z = horizon / (alpha + age + horizon)
-    stays = ((alpha + age) / (alpha + age + horizon)) ** (r + repeats)
-    stays *= hyp2f1(r + repeats, b + repeats, a + b + repeats - 1, z)
+    # Euler's form of the paper's 2F1, whose factors would overflow for many visits or a long horizon.
+    stays = (1 - z) ** (a - 1) * hyp2f1(a + b - 1 - r, a - 1, a + b + repeats - 1, z)
     alive = chance_alive(model, repeats, last, age)
     return (a + b + repeats - 1) / (a - 1) * (1 - stays) * alive
 
@@ -110,7 +112,7 @@ def spend_log_likelihood(model: SpendModel, visits: np.ndarray, mean_spend: np.n
 
 def fit_spend(visits: np.ndarray, mean_spend: np.ndarray) -> SpendModel:
     """Estimate Gamma-Gamma, with the arguments of `spend_log_likelihood`; refuse a spend not above 0."""
-    if (mean_spend <= 0).any() or (visits < 1).any():
+    if not (len(visits) and (mean_spend > 0).all() and (visits >= 1).all()):
         raise ValueError("every household needs at least one visit, and a mean spend above 0")
     start = SpendModel(2.0, 3.0, float(np.mean(mean_spend)))
     return _maximize(spend_log_likelihood, start, visits, mean_spend)

@@ -17,8 +17,10 @@ def two_proportion_p_value(
     n : int or int array
         Users in each arm.
     """
-    difference = (np.asarray(successes_a) - successes_b) / n
-    pooled = (np.asarray(successes_a) + successes_b) / (2 * np.asarray(n))
+    a, b, n = (np.asarray(counts) for counts in (successes_a, successes_b, n))
+    if not ((np.minimum(a, b) >= 0) & (np.maximum(a, b) <= n) & (n > 0)).all():
+        raise ValueError("successes must lie between 0 and n, the users of an arm, and n must be above 0")
+    difference, pooled = (a - b) / n, (a + b) / (2 * n)
     error = np.sqrt(2 * pooled * (1 - pooled) / n)
     z = np.divide(difference, error, out=np.zeros(np.shape(difference)), where=error > 0)
     return 2 * norm.sf(np.abs(z))

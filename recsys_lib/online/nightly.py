@@ -48,9 +48,10 @@ def training_lines(lines: pd.DataFrame, store: EventStore) -> tuple[pd.DataFrame
     forgotten, events = rows[rows["kind"] == FORGET], rows[rows["kind"] != FORGET]
     old = lines[~lines["household"].isin(forgotten["household"])].assign(value=1.0, kind="purchase")
     every = pd.concat([old, events.assign(value=events["kind"].map(KINDS))], ignore_index=True)
-    gone = every[every["kind"] == "removal"].groupby(["household", "item"])["time"].max().rename("gone")
+    every["place"] = every["time"].rank(method="first")  # of one moment, the order of the numbers
+    gone = every[every["kind"] == "removal"].groupby(["household", "item"])["place"].max().rename("gone")
     every = every.join(gone, on=["household", "item"])
-    every = every[(every["kind"] != "removal") & ~(every["time"] <= every["gone"])]
+    every = every[(every["kind"] != "removal") & ~(every["place"] <= every["gone"])]
     kinds = {"household": "int64", "item": "int64", "time": float, "value": float}  # also where one is empty
     return every[list(kinds)].astype(kinds), int(rows["number"].max()) if len(rows) else 0
 

@@ -23,15 +23,17 @@ def importance_weights(actions: np.ndarray, propensities: np.ndarray, target: np
         Their mean is 1 in expectation.
     """
     actions, target, row = np.asarray(actions), np.asarray(target, float), np.arange(len(actions))
+    every = np.asarray(propensities, float)
     if not len(actions):
         raise ValueError("the log is empty: there is nothing to estimate from; give at least one row")
-    if target.ndim != 2 or len(target) != len(actions):
-        raise ValueError(
-            f"target must have a row for each of the {len(row)} logged, got shape {target.shape}"
-        )
+    if target.ndim != 2 or len(target) != len(row) or every.shape not in (row.shape, target.shape):
+        shapes = f"got shapes {target.shape} and {every.shape}"
+        raise ValueError(f"target and propensities need a row for each of the {len(row)} logged, {shapes}")
+    if len(wrong := np.flatnonzero(~np.isin(actions, np.arange(target.shape[1])))):
+        where = f"row {wrong[0]} has action {actions[wrong[0]]}"
+        raise ValueError(f"{where}; actions go from 0 to {target.shape[1] - 1}, as the columns of target")
     if not (target >= 0).all() or not np.allclose(target.sum(axis=1), 1):
         raise ValueError("target must hold chances of at least 0 that add up to 1 in every row")
-    every = np.asarray(propensities, float)
     logged = every[row, actions] if every.ndim == 2 else every
     bad = np.flatnonzero(~((logged > 0) & (logged <= 1)))
     if len(bad):

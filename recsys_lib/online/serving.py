@@ -63,7 +63,7 @@ class Service:
                 text = (self.folder / POINTER).read_text("utf-8")
                 if text != seen:
                     self.shop, seen, self.why = Shop(self.folder), text, ""
-            except (OSError, ValueError, KeyError, SQLAlchemyError) as error:
+            except Exception as error:  # whatever it is: without this thread no later version is seen
                 self.why = f"{type(error).__name__}: {error}"  # the shop that is there goes on
             self.stop.wait(0.5)
 

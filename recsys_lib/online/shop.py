@@ -44,11 +44,12 @@ def publish(model: Model, names: Sequence[str], folder: str | Path, after: int =
     for name in ("history", "effects"):
         arrays |= {f"{name}.{part}": getattr(getattr(model, name), part) for part in _PARTS}
     stamp = {"names": list(names), "newest": model.newest, "half_life": model.half_life}
-    save_tensors(folder / f"{version}.safetensors", arrays, stamp)
+    stored = folder / f"{version}.safetensors"
+    save_tensors(stored, arrays, stamp)
     offset = known.get("offset", model.newest - time.time())  # the shop's clock goes on where the data end
     with atomic_path(pointer) as path:
         path.write_text(json.dumps({"version": version, "after": after, "offset": offset}), "utf-8")
-    for old in sorted(folder.glob("[0-9]*.safetensors"))[:-KEPT]:
+    for old in sorted({*folder.glob("[0-9]*.safetensors")} - {stored})[: 1 - KEPT]:  # a clock may step back
         old.unlink(missing_ok=True)
     return version
 

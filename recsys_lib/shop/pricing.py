@@ -84,7 +84,8 @@ def poisson_effects(
     y, x = np.asarray(y, np.float64), np.asarray(x, np.float64)
     cluster, *groups = (np.unique(one, return_inverse=True)[1] for one in (clusters, *absorb))
     _check_regression(y, x, groups, cluster)
-    mu, eta, beta = (y + y.mean()) / 2, np.log((y + y.mean()) / 2), np.full(x.shape[1], np.inf)
+    mu, beta, scale = (y + y.mean()) / 2, np.full(x.shape[1], np.inf), np.abs(x).max(axis=0)
+    eta = np.log(mu)
     for _ in range(100):
         rest = _take_means_off(np.column_stack([eta + (y - mu) / mu, x]), mu, groups)
         bread = rest[:, 1:].T @ (rest[:, 1:] * mu[:, None])
@@ -96,7 +97,7 @@ def poisson_effects(
         last, beta = beta, np.linalg.solve(bread, rest[:, 1:].T @ (rest[:, 0] * mu))
         eta = eta + (y - mu) / mu - (rest[:, 0] - rest[:, 1:] @ beta)
         mu = np.exp(np.clip(eta, -30, 30))
-        if np.abs(beta - last).max() < 1e-8:
+        if np.abs((beta - last) * scale).max() < 1e-8:
             break
     else:
         raise ValueError("no end after 100 steps: does a column of x tell rows with sales from rows without?")
@@ -128,8 +129,11 @@ def _take_means_off(columns: np.ndarray, weight: np.ndarray, groups: list[np.nda
                 column -= means[group]
                 moved = max(moved, np.abs(means).max())
         if len(groups) == 1 or moved < 1e-8:
-            break
-    return columns
+            return columns
+    raise ValueError(
+        "the groupings in absorb hang together by too few rows, or x is on a far larger scale: their means "
+        "could not be taken off in 1,000 sweeps; leave one grouping, or its sparsest levels, out"
+    )
 
 
 def _check_lines(lines: pd.DataFrame) -> None:
@@ -144,8 +148,8 @@ def _check_lines(lines: pd.DataFrame) -> None:
 
 def _check_regression(y: np.ndarray, x: np.ndarray, groups: list[np.ndarray], cluster: np.ndarray) -> None:
     lengths = {len(y), len(x), len(cluster), *map(len, groups)}
-    if len(lengths) > 1 or x.ndim != 2 or not groups:
-        raise ValueError(f"y, x, clusters and each grouping need one row each, got {sorted(lengths)}")
+    if len(lengths) > 1 or not len(y) or x.ndim != 2 or not groups:
+        raise ValueError(f"y, x (2-D), clusters and each grouping need one row each, got {sorted(lengths)}")
     if not (np.isfinite(x).all() and (y >= 0).all() and np.isfinite(y).all()):
         raise ValueError("y must be at least 0 and x finite: the logarithm of a price of 0 is not")
     if cluster.max() == 0:

@@ -1,5 +1,6 @@
 """BG/NBD and Gamma-Gamma against simulation, numerical integration and the published numbers."""
 
+import mpmath
 import numpy as np
 import pytest
 from scipy.integrate import dblquad, quad
@@ -120,8 +121,26 @@ def test_spends_are_found_again_and_drawn_towards_the_mean() -> None:
 
 def test_what_contradicts_itself_is_refused() -> None:
     one = np.ones(1)
-    for repeats, last, age in ((one, 2 * one, one), (one, 0 * one, one), (0 * one, one, one)):
+    wrong = ((one, 2 * one, one), (one, 0 * one, one), (0 * one, one, one), (one, np.nan * one, one))
+    for repeats, last, age in wrong:
         with pytest.raises(ValueError, match="0 ≤ last ≤ age"):
             fit_visits(repeats, last, age)
-    with pytest.raises(ValueError, match="mean spend above 0"):
-        fit_spend(one, 0 * one)
+    for nobody in (0 * one, one[:0]):
+        with pytest.raises(ValueError, match="nobody came again"):
+            fit_visits(nobody, nobody, nobody)
+    for visits, mean_spend in ((one, 0 * one), (one, np.nan * one), (one[:0], one[:0])):
+        with pytest.raises(ValueError, match="mean spend above 0"):
+            fit_spend(visits, mean_spend)
+
+
+@pytest.mark.parametrize(("repeats", "horizon"), [(0, 5), (3, 12), (300, 1e4), (1_500, 52)])
+def test_the_expectation_is_the_papers_formula_however_often_a_household_came(repeats, horizon) -> None:
+    r, alpha, a, b = map(mpmath.mpf, TRUE)
+    last, age = (50.0, 52.0) if repeats else (0.0, 52.0)
+    ratio = (alpha + age) / (alpha + age + horizon)
+    with mpmath.workdps(60):
+        series = mpmath.hyp2f1(r + repeats, b + repeats, a + b + repeats - 1, 1 - ratio)
+        gone = a / (b + repeats - 1) * ((alpha + age) / (alpha + last)) ** (r + repeats) if repeats else 0
+        expected = (a + b + repeats - 1) / (a - 1) * (1 - ratio ** (r + repeats) * series) / (1 + gone)
+    found = expected_visits(TRUE, np.array([repeats]), np.array([last]), np.array([age]), horizon)
+    np.testing.assert_allclose(found, float(expected), rtol=1e-9)

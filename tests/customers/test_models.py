@@ -178,6 +178,9 @@ def test_sure_predictions_stay_probabilities() -> None:
         ([0.1], [0, 1], "platt", "one length"),
         ([0.1, np.nan], [0, 1], "platt", "between 0 and 1, and no NaN"),
         ([0.1, 1.2], [0, 1], "platt", "between 0 and 1"),
+        ([0.1, 0.2], [1, 2], "platt", "outcomes of 0 or 1, got 2"),
+        ([0.1, 0.2, 0.3], [0, 0.5, 1], "isotonic", "outcomes of 0 or 1, got 0.5"),
+        ([0.1, 0.2, 0.3], [0, np.nan, 1], "none", "outcomes of 0 or 1, got nan"),
         ([0.1, 0.2], [0, 1], "beta", "no method 'beta'"),
     ],
 )

@@ -102,6 +102,10 @@ HALVES = [[0.5, 0.5]] * 2
         (([0, 0], [0.5, 0.5], HALVES), "no support: the target policy wants action 1"),
         (([0, 1], [0.5, 0.5], [[0.5, 0.4]] * 2), "add up to 1"),
         (([0, 1], [0.5, 0.5], [[0.5, 0.5]]), "a row for each of the 2"),
+        (([0, 1], [0.5], HALVES), "a row for each of the 2"),
+        (([0, 1], [[0.5, 0.5]], HALVES), "a row for each of the 2"),
+        (([0, -1], HALVES, HALVES), "row 1 has action -1; actions go from 0 to 1"),  # an empty place
+        (([0, 2], HALVES, HALVES), "row 1 has action 2; actions go from 0 to 1"),
     ],
 )
 def test_bad_logs_are_refused(log, message):

@@ -41,6 +41,12 @@ def test_nobody_and_everybody_show_no_difference():
     np.testing.assert_array_equal(two_proportion_p_value([0, 9], [0, 9], 9), [1, 1])
 
 
+@pytest.mark.parametrize("counts", [(12, 3, 10), (3, 12, 10), (-1, 3, 10), (0, 0, 0), ([1, np.nan], 1, 9)])
+def test_impossible_counts_are_refused(counts):
+    with pytest.raises(ValueError, match="successes must lie between 0 and n"):
+        two_proportion_p_value(*counts)
+
+
 @pytest.mark.parametrize(("rate_a", "rate_b", "n"), [(0.3, 0.4, 300), (0.5, 0.6, 400), (0.2, 0.2, 400)])
 def test_power_by_enumeration_of_all_outcomes(rate_a, rate_b, n):
     counts = np.arange(n + 1)

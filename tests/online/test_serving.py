@@ -275,6 +275,35 @@ def test_what_was_removed_or_forgotten_is_not_trained_on(tmp_path):
     store.close()
 
 
+@pytest.mark.parametrize(("kinds", "left"), [(("removal", "purchase"), 1), (("purchase", "removal"), 0)])
+def test_of_one_moment_the_last_event_counts_now_and_after_the_next_fit(folder, tmp_path, kinds, left):
+    store, shop = EventStore(f"sqlite:///{tmp_path / 'events.sqlite'}"), Shop(folder)
+    same = {"household": 500, "item": 1_001, "time": shop.model.newest}
+    store.add([same | {"id": kind, "kind": kind} for kind in kinds])
+    assert np.count_nonzero(shop.history(500, store.of(500), shop.model.newest)) == left
+    assert (training_lines(lines(), store)[0]["household"] == 500).sum() == left
+    store.close()
+
+
+@pytest.mark.parametrize("damage", ["[]", "null", "7", '{"version": "1"}'])
+def test_a_damaged_pointer_does_not_end_the_watch(tmp_path, damage):
+    (tmp_path / "current.json").write_text(damage)
+    app = make_app(tmp_path, f"sqlite:///{tmp_path / 'events.sqlite'}")
+    with TestClient(app) as client:
+        wait_for(lambda: app.state.service.why != "starting")
+        (tmp_path / "current.json").unlink()
+        publish_tiny(tmp_path)
+        wait_for(lambda: client.get("/ready").status_code == 200)
+
+
+def test_a_clock_that_steps_back_deletes_no_new_version(tmp_path, monkeypatch):
+    _, before = publish_tiny(tmp_path), publish_tiny(tmp_path)
+    monkeypatch.setattr(time, "time_ns", lambda: 10**9)
+    version = publish_tiny(tmp_path)
+    assert Shop(tmp_path).version == version
+    assert {path.stem for path in tmp_path.glob("*.safetensors")} == {before, version}
+
+
 def test_what_a_deleted_household_bought_later_survives_the_next_fit(tmp_path):
     store = EventStore(f"sqlite:///{tmp_path / 'events.sqlite'}")
     moment = float(lines()["time"].max())

@@ -107,6 +107,23 @@ def test_a_constant_grouping_and_clusters_across_it() -> None:
     assert np.allclose(error, their_error, rtol=1e-5)
 
 
+@pytest.mark.parametrize("scale", [1e-9, 1e9])
+def test_the_scale_of_x_does_not_matter(scale: float) -> None:
+    y, X, item, _ = counts()
+    value, error = poisson_effects(y, X * scale, [item], item)
+    expected = poisson_effects(y, X, [item], item)
+    np.testing.assert_allclose((value * scale, error * scale), expected, rtol=1e-6)
+
+
+def test_groupings_that_hardly_hang_together_are_refused() -> None:
+    """A chain of products and weeks, as many effects as rows: nothing is left to learn from."""
+    rng = np.random.default_rng(0)
+    product, week = np.repeat(np.arange(20), 2), (np.arange(40) + 1) // 2
+    X, y = rng.normal(size=(40, 1)), rng.poisson(5, 40) + 1.0
+    with pytest.raises(ValueError, match="leave one grouping, or its sparsest levels, out"):
+        poisson_effects(y, X, [product, week], np.arange(40) % 5)
+
+
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
@@ -119,6 +136,7 @@ def test_a_constant_grouping_and_clusters_across_it() -> None:
         ),
         (lambda y, X, item: (y, np.column_stack([X, item]), item, item), "does not vary"),
         (lambda y, X, item: (y[:9], X, item, item), "one row each"),
+        (lambda y, X, item: (y[:0], X[:0], item[:0], item[:0]), "one row each"),
         (
             lambda y, X, item: (np.where(X[:, 0] > 0, y, 0), (X[:, :1] > 0) * 1.0, item * 0, item),
             "no end after 100",

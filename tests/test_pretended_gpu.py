@@ -9,6 +9,7 @@ import importlib, inspect, pkgutil, sys
 import numpy as np, pretended_gpu, torch
 import recsys_lib.recommenders as rooms
 from recsys_lib.data.interactions import Interactions
+from recsys_lib.scoring import top_k
 import pandas as pd
 
 pretended_gpu.install()
@@ -31,6 +32,9 @@ for name, kind in models.items():
     same = (there.ids.cpu().numpy() == here.ids).mean()
     assert same > 0.99, f"{name}: {same:.0%} of the positions"
     print(name)
+
+backwards = np.arange(12.0).reshape(4, 3)[::-1]  # torch refuses what runs backwards
+assert top_k(backwards, backwards, 2, device="card:0").ids.tolist() == [[0, 1]] * 4
 
 for planted in (
     lambda: np.asarray(there.ids),

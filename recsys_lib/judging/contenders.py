@@ -108,7 +108,7 @@ def _for_films(benchmark: Benchmark, profile: str, seed: int, device: str) -> li
         "EASE": rec.EASE(regularization=500.0, weighting="binary", device=device),
         "TwoTower": rec.TwoTower(learning_rate=0.1, weight_decay=1.0, **tower_settings, **shared),
         "SessionEASE": sessions,
-        "Hybrid": rec.Hybrid(parts=[sessions, *blended], task="discovery", holdout="random", seed=seed),
+        "Hybrid": rec.Hybrid(parts=[sessions, *blended], task="discovery", holdout="random", **shared),
     }
     texts = movie_texts(load_movielens_100k().items, benchmark.split.train.items)
     return _entries(benchmark, models, ContentBased={"texts": texts})
@@ -141,14 +141,14 @@ def _for_baskets(benchmark: Benchmark, profile: str, seed: int, device: str) -> 
         }
     entries = _entries(benchmark, models)
     if not shop:
-        return [*entries, _blend(benchmark, [frequency, nearest, rec.ALS(factors=32, seed=seed)])]
+        return [*entries, _blend(benchmark, [frequency, nearest, rec.ALS(factors=32, seed=seed)], device)]
     if profile == "smoke":
         return entries
     products = load_table("products").set_index("product_id").reindex(benchmark.split.train.items)
     extra = {"ContentBased": {"texts": product_texts(products)}}
     entries += _entries(benchmark, _of_the_field(device) | {"ContentBased": rec.ContentBased()}, **extra)
-    periods = 3 if profile == "full" else 1
-    return [*entries, *_rankers(products, [frequency, linear, rec.Trending(half_life=14.0)], periods, seed)]
+    parts = [frequency, linear, rec.Trending(half_life=14.0)]
+    return [*entries, *_rankers(products, parts, {"periods": 3 if profile == "full" else 1, **shared})]
 
 
 def _of_the_field(device: str) -> dict[str, rec.Recommender]:
@@ -162,7 +162,7 @@ def _of_the_field(device: str) -> dict[str, rec.Recommender]:
     }
 
 
-def _blend(benchmark: Benchmark, parts: list[rec.Recommender]) -> Contender:
+def _blend(benchmark: Benchmark, parts: list[rec.Recommender], device: str) -> Contender:
     """Make the hybrid for your data: it learns its weights from the data, so it needs no tuning."""
     task, events = next(iter(benchmark.tasks)), benchmark.split.train.events
     span = 30 if events is None else (events["time"].max() - events["time"].min()).days
@@ -171,13 +171,12 @@ def _blend(benchmark: Benchmark, parts: list[rec.Recommender]) -> Contender:
         task="all" if task.endswith("_all") else "discovery",
         holdout="random" if events is None else "time",
         days=max(1, span / 5),
+        device=device,
     )
     return Contender("Hybrid", model, (task,))
 
 
-def _rankers(
-    products: pd.DataFrame, parts: list[rec.Recommender], periods: int, seed: int
-) -> list[Contender]:
+def _rankers(products: pd.DataFrame, parts: list[rec.Recommender], shared: dict[str, Any]) -> list[Contender]:
     """Make one two-stage ranker for each task of Complete Journey; `periods` months of the past teach."""
     types, makers = products["product_type"].fillna("?"), products["manufacturer_id"].astype(str)
     groups = {
@@ -185,7 +184,6 @@ def _rankers(
         "product_category": pd.factorize(products["product_category"].fillna("?"))[0],
         "type_and_maker": pd.factorize(types + "|" + makers)[0],
     }
-    shared = {"periods": periods, "seed": seed}
     frequency, _, trending = parts
     repeats = rec.BoostedRanker(
         parts=[frequency, trending], candidates=[60, 10], task="all", negatives=0.3, **shared

@@ -18,7 +18,7 @@ from recsys_lib.data import Interactions
 from recsys_lib.recommenders.shared.storage import settings_of
 
 # A change in one of these changes what models compute, or may.
-CODE = ("data", "recommenders", "scoring")
+CODE = ("data", "metrics", "recommenders", "scoring")
 PACKAGES = ("numpy", "scipy", "scikit-learn", "torch")
 
 

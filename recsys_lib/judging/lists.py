@@ -26,6 +26,8 @@ def mark(name: str) -> str:
 def rank(scores: Any, exclude: csr_array | None = None, k: int = 10) -> np.ndarray:
     """Return the k best columns of each row of a table of scores, best first, shape (n, k).
 
+    Scores are compared in 32 bits: those that are equal there go to the lower column.
+
     Parameters
     ----------
     scores : array or torch tensor, shape (n, n_items)
@@ -46,12 +48,15 @@ def rank(scores: Any, exclude: csr_array | None = None, k: int = 10) -> np.ndarr
 def contains(matrix: csr_array, users: np.ndarray, ids: np.ndarray) -> np.ndarray:
     """Tell which listed items a matrix holds for the users of the lists; bool, in the shape of `ids`.
 
+    An empty place, −1, holds nothing.
+
     Examples
     --------
     >>> contains(csr_array([[0, 1, 1], [1, 0, 0]]), np.array([1, 0]), np.array([[0, 1], [2, 0]])).tolist()
     [[True, False], [True, False]]
     """
-    return np.asarray(matrix[np.repeat(users, ids.shape[1]), ids.ravel()]).reshape(ids.shape) > 0
+    held = np.asarray(matrix[np.repeat(users, ids.shape[1]), ids.ravel()]).reshape(ids.shape) > 0
+    return held & (ids >= 0)
 
 
 def check_floor(task: str, model: str, value: float, popular: float) -> None:

@@ -35,6 +35,8 @@ def popularity_bias(ids: Any, train: Any, head: float = 0.5) -> dict[str, np.nda
     if not 0 < head < 1:
         raise ValueError(f"head must be between 0 and 1, got {head}")
     pattern, lists = relevance_pattern(train), check_ids(ids)
+    if pattern.shape[0] == 0:
+        raise ValueError("train has no users, so nothing is known about how popular its items are")
     check_range(lists, pattern.shape[1])
     places = (lists >= 0).sum(axis=1)
     if (places == 0).any():
@@ -92,6 +94,8 @@ def calibrated_lists(
     """
     if not 0 <= strength <= 1:
         raise ValueError(f"strength must be between 0 and 1, got {strength}")
+    if not 1 <= k <= ids.shape[1] or ids.min(initial=0) < 0:
+        raise ValueError(f"lists of k = {k} need k candidates or more, none of them −1, got {ids.shape[1]}")
     kinds, rows = category[ids], np.arange(len(ids))
     counts, taken, chosen = np.zeros(target.shape), np.zeros(ids.shape, bool), []
     for step in range(1, k + 1):

@@ -72,8 +72,9 @@ def item2vec(  # noqa: PLR0913 - the settings go by name
     Barkan & Koenigstein (2016), "Item2Vec: Neural Item Embedding for Collaborative Filtering".
     """
     baskets, items = np.asarray(baskets), np.asarray(items)
-    if baskets.shape != items.shape or items.ndim != 1:
-        raise ValueError(f"baskets {baskets.shape} and items {items.shape} must be one number per line")
+    if baskets.shape != items.shape or items.ndim != 1 or items.dtype.kind not in "iu":
+        found = f"baskets {baskets.shape} and items {items.shape} of {items.dtype}"
+        raise ValueError(f"{found} must be one number per line, of items a whole one")
     if len(items) and not 0 <= items.min() <= items.max() < n_items:
         raise ValueError(f"items must lie in 0..{n_items - 1}, got {items.min()}..{items.max()}")
     if min(width, epochs, batch_size) < 1 or rate <= 0:

@@ -25,7 +25,7 @@ class TIFUKNN(Recommender):
     Parameters
     ----------
     basket_decay, group_decay : float
-        From above 0 to 1, which is no decay.
+        From 0, which lets the newest count alone, to 1, which is no decay.
     own : float
         From 0 to 1.
 

@@ -189,9 +189,7 @@ def sample_by_weight(weights: np.ndarray, generator: np.random.Generator) -> np.
     """
     total = np.cumsum(weights, dtype=np.float64)
     marks = np.floor(total / total[-1] * len(weights) + generator.random()).astype(np.int64)
-    counts = np.diff(marks, prepend=0)
-    counts[-1] += len(weights) - counts.sum()  # the shift may cut one off or add one
-    return np.repeat(np.arange(len(weights)), np.maximum(counts, 0))
+    return np.repeat(np.arange(len(weights)), np.diff(marks, prepend=0))
 
 
 def draw_triples(

@@ -105,8 +105,8 @@ class EASE(Recommender):
         """
         self._check_fitted()
         users = check_positions("users", users, len(self.users_))
-        if not self.inverse_.numel():
-            raise NotImplementedError("EASE forgets where it was fitted the users' way: here, fit again")
+        if type(self) is not EASE or not self.inverse_.numel():
+            raise NotImplementedError("only EASE forgets, fitted the users' way: here, fit again")
         if len(np.unique(users)) < len(users) or len(users) == len(self.users_):
             raise ValueError(f"users must differ from each other and leave somebody, got {users}")
         with self._unchanged_on_error():

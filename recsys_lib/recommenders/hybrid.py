@@ -95,11 +95,9 @@ class Hybrid(Recommender):
         validation: Interactions | None = None,
     ) -> None:
         if validation is not None:
-            check_interactions(validation, "validation")
-            if not (validation.users.equals(train.users) and validation.items.equals(train.items)):
-                raise ValueError("validation must have the users and items of train, in the same order")
+            split = _judged_by(train, validation)
             self.parts_ = fit_parts(self.parts, train, self.device, item_features)
-            self._learn(self.parts_, Split(train, validation))
+            self._learn(self.parts_, split)
             return
         split = self._hold_out(train)
         if split is None:
@@ -122,8 +120,8 @@ class Hybrid(Recommender):
             Another one, which shares the parts.
         """
         self._check_fitted()
-        again = copy.copy(self)
-        again._learn(self.parts_, Split(Interactions(self.matrix_, self.users_, self.items_), validation))
+        again, train = copy.copy(self), Interactions(self.matrix_, self.users_, self.items_)
+        again._learn(self.parts_, _judged_by(train, validation))
         return again
 
     def _score(self, users: np.ndarray) -> Array:
@@ -178,6 +176,13 @@ class Hybrid(Recommender):
     def _take_equal_weights(self) -> None:
         self.weights_ = np.full(len(self.parts), 1 / len(self.parts))
         self.held_out_ndcg_ = np.full(len(self.parts) + 1, np.nan)
+
+
+def _judged_by(train: Interactions, validation: Interactions) -> Split:
+    check_interactions(validation, "validation")
+    if not (validation.users.equals(train.users) and validation.items.equals(train.items)):
+        raise ValueError("validation must have the users and items of train, in the same order")
+    return Split(train, validation)
 
 
 def choose_weights(ids: np.ndarray, scores: np.ndarray, relevant: Any) -> tuple[np.ndarray, np.ndarray]:

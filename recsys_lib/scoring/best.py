@@ -43,7 +43,7 @@ def just_below(scores: np.ndarray) -> np.ndarray:
     tiny = np.finfo(scores.dtype).tiny
     below = np.nextafter(scores, scores.dtype.type(-np.inf))
     # Around zero the neighbour is subnormal, which a processor told to flush subnormals takes for zero.
-    return np.where(np.abs(scores) <= tiny, -tiny, below)
+    return np.where(np.abs(scores) < tiny, -tiny, below)
 
 
 class RunningBest:

@@ -56,15 +56,18 @@ def upper_bounds(query_norms: np.ndarray, item_norm: float, width: int) -> np.nd
 
 
 def row_norms(factors: np.ndarray, chunk: int = 4096) -> np.ndarray:
-    """Return the Euclidean norm of every row, in float64: squares of float32 can overflow or vanish there."""
+    """Return the Euclidean norm of every row, in float64: squares of float32 can overflow or vanish there.
+
+    Those of float64 can, too: 1e-150 covers what vanishes, and an infinite norm bounds all that overflows.
+    """
     norms = np.empty(len(factors))
     for start in range(0, len(factors), chunk):
         block = factors[start : start + chunk].astype(np.float64)
-        norms[start : start + chunk] = np.sqrt(np.einsum("ij,ij->i", block, block))
+        norms[start : start + chunk] = np.sqrt(np.einsum("ij,ij->i", block, block)) + 1e-150
     return norms
 
 
 def _sample(factors: np.ndarray, wanted: int) -> np.ndarray:
-    """Return up to `wanted` rows, evenly spread, in float32."""
+    """Return up to `wanted` rows, evenly spread, in float32 at least."""
     wanted = min(len(factors), wanted)
-    return factors[np.arange(wanted) * len(factors) // wanted].astype(np.float32)
+    return factors[np.arange(wanted) * len(factors) // wanted].astype(np.result_type(factors, np.float32))

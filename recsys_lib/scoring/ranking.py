@@ -89,9 +89,12 @@ def top_k(
     seen = checks.check_exclude(exclude, (queries.shape[0], items.shape[0]))
     if place.type == "cpu":
         return _on_host(host.rank_factors, [queries, items], k, seen, max_bytes, check_finite)
-    factors = (torch.as_tensor(part).to(place) for part in (queries, items))
+    if isinstance(queries, torch.Tensor):
+        return TopK(*accelerator.rank_factors(queries, items, k, seen, max_bytes, check_finite))
+    # Copied where need be: torch takes no array that runs backwards.
+    factors = (torch.from_numpy(np.ascontiguousarray(part)).to(place) for part in (queries, items))
     found = accelerator.rank_factors(*factors, k, seen, max_bytes, check_finite)
-    return TopK(*(part.cpu().numpy() for part in found) if isinstance(queries, np.ndarray) else found)
+    return TopK(*(part.cpu().numpy() for part in found))
 
 
 def top_k_blocks(

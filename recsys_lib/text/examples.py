@@ -56,6 +56,9 @@ def purchase_pairs(
         raise ValueError(f"no household bought anything in the month from {start} that had bought before")
     n_items = int(events["item"].max()) + 1
     taken = np.sort(bought["user"].to_numpy(np.int64) * n_items + bought["item"].to_numpy())
+    every = bought["user"].value_counts() == bought["item"].nunique()
+    if every.any():
+        raise ValueError(f"user {every.idxmax()} bought every product of the month from {start}")
     users, items = bought.to_numpy(np.int64)[generator.permutation(len(bought))[: n // 2]].T
     pool = bought["item"].to_numpy() if negatives == "popularity" else bought["item"].unique()
     others = generator.choice(pool, len(users)).astype(np.int64)

@@ -1,6 +1,8 @@
 """Benchmarks, their contenders, and lists that are stored once and never trusted blindly."""
 
+import re
 import time
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -10,10 +12,11 @@ from scipy.sparse import csc_array
 
 from recsys_lib.data import Interactions, Split
 from recsys_lib.files import load_tensors, save_tensors
+from recsys_lib.judging import fingerprint as checksums
 from recsys_lib.judging import leaderboard
 from recsys_lib.judging.benchmark import event_table, open_benchmark, open_benchmarks
 from recsys_lib.judging.contenders import Contender, contenders, describe
-from recsys_lib.judging.fingerprint import fingerprint
+from recsys_lib.judging.fingerprint import CODE, code_version, fingerprint
 from recsys_lib.judging.leaderboard import fit_and_rank, judge, published_rows, ranked_lists
 from recsys_lib.judging.memory import highest, peak_growth
 from recsys_lib.metrics import catalogue_metrics, ranking_metrics
@@ -88,6 +91,14 @@ def test_the_courses_benchmarks(name, tasks):
     assert [ranker.model.periods for ranker in rankers] == [3] * (tasks if tasks == 2 else 0)
     with pytest.raises(ValueError, match="profile must be one of"):
         contenders(opened, "huge")
+
+
+@pytest.mark.parametrize("name", ["movielens", "complete_journey", "own_data"])
+def test_what_is_made_of_parts_works_where_the_parts_do(benchmark, name):
+    opened = benchmark if name == "own_data" else open_benchmark(name)
+    made = [entry.model for entry in contenders(opened, device="meta") if hasattr(entry.model, "parts")]
+    assert made
+    assert {model.device for model in made} == {"meta"}
 
 
 def test_every_contender_of_own_data_makes_lists(benchmark, tmp_path):
@@ -222,6 +233,18 @@ def test_published_rows_are_marked_and_only_where_there_are_some(benchmark):
     bivae = {row["metric"]: row["value"] for row in rows if row["model"] == "published: BiVAE"}
     assert bivae == {"ndcg@10": 0.475077, "map@10": 0.146126, "precision@10": 0.411771, "recall@10": 0.219145}
     assert published_rows(benchmark) == []
+
+
+def test_the_version_of_the_code_covers_every_room_that_models_are_made_of(monkeypatch):
+    library = Path(checksums.__file__).parent.parent
+    texts = [path.read_text("utf-8") for room in CODE for path in (library / room).rglob("*.py")]
+    imported = {room for text in texts for room in re.findall(r"^from recsys_lib\.(\w+)", text, re.M)}
+    assert imported - {"files"} == set(CODE)  # what reads and writes files computes nothing
+    versions = {code_version()}
+    for room in CODE:
+        monkeypatch.setattr(checksums, "CODE", [other for other in CODE if other != room])
+        versions.add(code_version.__wrapped__())
+    assert len(versions) == 1 + len(CODE)
 
 
 def test_fingerprint_sees_every_change(benchmark):

@@ -15,6 +15,7 @@ def test_rank_leaves_out_before_it_selects_and_changes_nothing():
     assert rank(scores, exclude, k=2).tolist() == [[3, 2], [1, 2]]
     np.testing.assert_array_equal(scores, kept)
     assert rank(torch.as_tensor(scores), k=1).tolist() == [[1], [0]]
+    assert rank(np.array([[1, 1 + 1e-9]]), k=1).tolist() == [[0]]  # equal in 32 bits
 
 
 def test_contains_by_a_loop():
@@ -23,6 +24,8 @@ def test_contains_by_a_loop():
     users, ids = np.array([5, 0, 3]), rng.integers(9, size=(3, 4))
     expected = [[matrix[user, item] > 0 for item in line] for user, line in zip(users, ids, strict=True)]
     assert contains(matrix, users, ids).tolist() == expected
+    everything = csr_array(np.ones((6, 9), np.float32))
+    assert contains(everything, users, np.array([[3, -1]] * 3)).tolist() == [[True, False]] * 3
 
 
 def test_a_model_below_its_floor_or_popularity_is_refused():

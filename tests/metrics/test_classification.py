@@ -124,6 +124,12 @@ def test_lift_takes_the_share_asked_for_despite_rounding():
     assert lift(y, np.linspace(1, 0, 100), fraction=0.07) == pytest.approx(100 / 7, abs=1e-9)
 
 
+def test_a_weighted_lift_takes_the_exact_share_of_the_weight():
+    y, p = np.array([1.0, 0, 1, 0, 0, 0, 0]), np.linspace(1, 0, 7)
+    found = classification.weighted_metrics(y, p, np.ones((1, 7)), 0.3)["lift"]
+    assert found == pytest.approx((1 + 0.1) / (0.3 * 2))  # of 2.1 rows the last is a tenth of the third
+
+
 def test_resamples_with_one_class_are_left_out():
     y, p = np.array([1.0, 0, 0, 0]), np.array([0.9, 0.1, 0.2, 0.3])
     weights = np.array([[1.0, 1, 1, 1], [0, 2, 1, 1], [4, 0, 0, 0]])

@@ -71,19 +71,22 @@ def test_full_strength_comes_nearer_to_the_target_than_the_old_order():
     assert category[list(best)].mean() == 0.5
 
 
+def calibrated(ids, strength, k):
+    return calibrated_lists(np.array(ids), np.eye(1, 2), np.zeros(2, int), np.ones((1, 1)), strength, k)
+
+
 @pytest.mark.parametrize(
     ("call", "message"),
     [
         (lambda: popularity_bias(np.array([[0]]), TRAIN, head=1), "head must be between"),
         (lambda: popularity_bias(np.array([[0], [-1]]), TRAIN), "list 1 is empty"),
         (lambda: popularity_bias(np.array([[4]]), TRAIN), "outside 0 … 3"),
+        (lambda: popularity_bias(np.array([[0]]), csr_array((0, 4))), "train has no users"),
         (lambda: exposure(np.array([[7]]), np.ones(4)), "outside 0 … 3"),
-        (
-            lambda: calibrated_lists(
-                np.eye(2, dtype=int), np.eye(2), np.zeros(2, int), np.ones((2, 1)), 2, 1
-            ),
-            "strength",
-        ),
+        (lambda: calibrated([[0, 1]], 2, 1), "strength"),
+        (lambda: calibrated([[0, 1]], 0.5, 3), "k = 3 need k candidates or more, none of them −1, got 2"),
+        (lambda: calibrated([[0, 1]], 0.5, 0), "k = 0"),
+        (lambda: calibrated([[0, -1]], 0.5, 1), "none of them −1"),
     ],
 )
 def test_bad_input_is_named(call, message):

@@ -5,6 +5,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from recsys_lib.networks import item2vec as module
 from recsys_lib.networks.item2vec import item2vec, partners, skip_gram_gradients
 
 
@@ -93,6 +94,21 @@ def test_the_same_seed_gives_the_same_vectors_and_touches_no_global_state() -> N
     assert not np.allclose(first.item, other.item)
 
 
+def test_the_rate_falls_to_zero_and_negatives_come_by_the_power_of_counts(monkeypatch) -> None:
+    seen = []
+
+    def epoch(*given) -> float:
+        seen.append(given)
+        return 0.0
+
+    monkeypatch.setattr(module, "_epoch", epoch)
+    item2vec(np.repeat(np.arange(8), 2), np.array([0, 1] * 7 + [0, 2]), 4, epochs=2, batch_size=4, rate=0.8)
+    (*_, noise, rates, _, _), (*_, later, _, _) = seen
+    np.testing.assert_allclose(noise, np.array([8, 7, 1, 0]) ** 0.75, rtol=1e-6)
+    np.testing.assert_allclose(rates, 0.8 * (1 - np.arange(8) / 8))
+    assert later == rates[4:]
+
+
 def test_lines_alone_in_their_basket_are_left_out() -> None:
     baskets, items = np.array([0, 0, 1, 1, 2]), np.array([0, 1, 1, 2, 3])
     vectors = item2vec(baskets, items, 4, epochs=1, rate=1.0, batch_size=2).item
@@ -109,13 +125,14 @@ def test_lines_alone_in_their_basket_are_left_out() -> None:
         ([0, 0], [-1, 2], {}, r"items must lie in 0\.\.2, got -1\.\.2"),
         ([0, 1], [0, 1], {}, "no basket holds two lines"),
         ([], [], {}, "no basket holds two lines"),
+        ([0, 0], [0.0, 1.5], {}, "of items a whole one"),
         ([0, 0], [0, 1], {"width": 0}, "must be positive"),
         ([0, 0], [0, 1], {"rate": 0}, "must be positive"),
     ],
 )
 def test_impossible_input_is_refused(baskets: list, items: list, settings: dict, message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        item2vec(np.array(baskets, int), np.array(items, int), 3, **settings)
+        item2vec(np.array(baskets, int), np.array(items, None if items else int), 3, **settings)
 
 
 def test_the_number_of_threads_is_given_back() -> None:

@@ -7,13 +7,22 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from builders import DAY, START, as_interactions, faded_values, random_counts, random_events
+from builders import (
+    DAY,
+    START,
+    as_interactions,
+    faded_values,
+    random_counts,
+    random_events,
+    timed_interactions,
+)
 from scipy.sparse import csr_array, vstack
 from sklearn.linear_model import Ridge
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from recsys_lib.data import Interactions
 from recsys_lib.recommenders.ease import EASE
+from recsys_lib.recommenders.sessions import SessionEASE, TrendEASE
 from recsys_lib.recommenders.shared.products import gram
 
 
@@ -248,7 +257,9 @@ def test_forgetting_refuses_who_is_not_there():
         with pytest.raises(ValueError, match=message):
             model.forget(np.asarray(users))
     np.testing.assert_array_equal(model.score(), before)
-    with pytest.raises(NotImplementedError, match="users' way"):
-        EASE().fit(interactions(40, 20)).forget(np.array([0]))
+    timed = timed_interactions([(0, 0, 0), (0, 1, 60), (1, 2, 90)], 2, 9)
+    for kind, train in ((EASE, interactions(40, 20)), (TrendEASE, timed), (SessionEASE, timed)):
+        with pytest.raises(NotImplementedError, match="users' way"):
+            kind().fit(train).forget(np.array([0]))
     with pytest.raises(ValueError, match="not fitted"):
         EASE().forget(np.array([0]))

@@ -189,6 +189,10 @@ def test_weights_chosen_again_are_those_of_a_fit_with_that_validation():
     np.testing.assert_array_equal(again.held_out_ndcg_, fresh.held_out_ndcg_)
     np.testing.assert_array_equal(model.weights_, before)
     assert again.parts_ is model.parts_
+    others = Interactions(nonsense.matrix, train.users[::-1], train.items)
+    for wrong, message in ((others, "users and items of train, in the same order"), (None, "NoneType")):
+        with pytest.raises(ValueError, match=message):
+            model.choose_again(wrong)
 
 
 def ids(train):

@@ -181,6 +181,15 @@ def test_minus_zero_ties_with_zero():
         assert result.ids.tolist() == [[0, 1, 2]] * 2
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("sign", [-1, 1])
+def test_scores_as_small_as_normal_numbers_get_are_found(dtype, sign):
+    smallest = np.full((100, 1), sign * np.finfo(dtype).tiny, dtype)
+    result = top_k(np.ones((1, 1), dtype), smallest, 3)
+    assert result.ids.tolist() == [[0, 1, 2]]
+    assert result.scores.tolist() == smallest[:3].T.tolist()
+
+
 @pytest.mark.parametrize("layout", ["fortran", "strided", "reversed", "read-only", "in a file"])
 def test_arrays_of_any_layout(factors, layout, tmp_path):
     queries, items = factors
@@ -295,6 +304,15 @@ def test_the_norm_bound_holds_for_computed_scores():
     np.testing.assert_allclose(scores, bounds, rtol=1e-4)
     tiny = np.full((1, 4), 1e-30, np.float32)
     assert norms.row_norms(tiny)[0] == pytest.approx(2e-30)
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize(("small", "large"), [(1e-165, 1e160), (1e100, 1e100)])
+def test_norms_whose_squares_leave_the_range_of_numbers(small, large):
+    generator = np.random.default_rng(0)
+    queries, items = small * generator.standard_normal((5, 8)), generator.standard_normal((60_000, 8))
+    items *= large * np.exp(generator.standard_normal((60_000, 1)))
+    np.testing.assert_array_equal(top_k(queries, items, 5).ids, brute_force(queries, items, 5)[0])
 
 
 def test_thread_settings_are_restored(factors, monkeypatch):

@@ -43,6 +43,13 @@ def test_labels_say_what_was_bought(events, negatives) -> None:
     assert 39 not in set(pairs["user"])  # nothing is known of it before May
 
 
+def test_a_household_that_bought_everything_has_no_negatives() -> None:
+    days = pd.to_datetime(["2017-04-01", "2017-05-03", "2017-05-04"])
+    events = pd.DataFrame({"user": [7, 7, 7], "item": [0, 1, 0], "time": days})
+    with pytest.raises(ValueError, match="user 7 bought every product of the month from 2017-05-01"):
+        purchase_pairs(events, MAY, 2, np.random.default_rng(0))
+
+
 def test_positive_pairs_are_drawn_once(events) -> None:
     pairs = purchase_pairs(events, MAY, 100_000, np.random.default_rng(0))
     positive = pairs[pairs["label"] == 1]

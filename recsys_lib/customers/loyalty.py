@@ -34,8 +34,7 @@ def visit_days(lines: pd.DataFrame) -> pd.DataFrame:
         (US dollars).
     """
     check_columns(lines, ["household_id", "basket_id", "transaction_timestamp", "sales_value", "retail_disc"])
-    baskets = lines.groupby("basket_id", sort=False).agg(
-        household_id=("household_id", "first"),
+    baskets = lines.groupby(["household_id", "basket_id"], sort=False).agg(
         day=("transaction_timestamp", "min"),
         spend=("sales_value", "sum"),
         discount=("retail_disc", "sum"),

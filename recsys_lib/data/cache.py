@@ -41,19 +41,19 @@ def cached_table(name: str, build: Callable[[], pd.DataFrame], version: dict) ->
     path = data_folder() / "processed" / f"{name}.parquet"
     stamp = path.with_suffix(".json")
     known = _read_stamp(stamp)
-    if path.is_file() and known is not None and known.get("version") == _key(version):
+    if path.is_file() and known.get("version") == _key(version):
         if sha256(path) == known.get("sha256"):
             return pq.read_table(path).to_pandas()
         warnings.warn(
             f"{path.name} is damaged (another checksum than when it was written); rebuilt", stacklevel=2
         )
-    frame = build()
+    table = pa.Table.from_pandas(build(), preserve_index=False)
     with atomic_path(path) as temporary:
-        pq.write_table(pa.Table.from_pandas(frame, preserve_index=False), temporary)
+        pq.write_table(table, temporary)
         checksum = sha256(temporary)
     with atomic_path(stamp) as temporary:
         temporary.write_text(json.dumps({"version": _key(version), "sha256": checksum}))
-    return frame
+    return table.to_pandas()  # as the copy will be read: index and types do not tell who built it
 
 
 def fetch_wheel(requirement: str, checksum: str, folder: Path, source: bool = False) -> Path:
@@ -97,8 +97,8 @@ def _key(version: dict) -> str:
     return hashlib.sha256(json.dumps(version, sort_keys=True).encode()).hexdigest()
 
 
-def _read_stamp(stamp: Path) -> dict | None:
+def _read_stamp(stamp: Path) -> dict:
     try:
-        return json.loads(stamp.read_text())
-    except (OSError, ValueError):
-        return None
+        return dict(json.loads(stamp.read_text()))
+    except (OSError, ValueError, TypeError):
+        return {}

@@ -98,4 +98,4 @@ def local_time(timestamps: pd.Series, zone: str = "America/New_York") -> pd.Seri
 
 def _isin(ids: pd.Series, allowed: pd.Series) -> np.ndarray:
     # A hash look-up per distinct id instead of per row: each product stands in many lines.
-    return pd.Index(allowed).get_indexer(ids) >= 0
+    return pd.Index(allowed.unique()).get_indexer(ids) >= 0

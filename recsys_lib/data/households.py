@@ -81,7 +81,8 @@ def assert_no_future(
     if not whole.index.equals(known.index):
         different = len(whole.index.symmetric_difference(known.index))
         raise AssertionError(f"{different} rows depend on what happened from {day} on, or their order does")
-    leaks = [str(name) for name in whole if name not in known or not whole[name].equals(known[name])]
+    names = dict.fromkeys([*whole, *known])
+    leaks = [str(name) for name in names if not (name in whole and whole[name].equals(known.get(name)))]
     if leaks:
         raise AssertionError(f"these columns know what happened from {day} on: {', '.join(leaks)}")
 

@@ -131,6 +131,9 @@ def to_matrices(
             every = Interactions.from_frame(parts.train, user, item, value, time if value else None)
         # Pairs and not rows: an item bought twice by one household still has one user.
         frequent = np.bincount(every.matrix.indices, minlength=every.n_items) >= min_users_per_item
+        if not frequent.any():
+            words = f"no item of train has {min_users_per_item} users or more"
+            raise ValueError(f"{words}: lower min_users_per_item")
         active = np.diff(every.matrix[:, frequent].indptr) > 0
         known = {"users": every.users[active], "items": every.items[frequent]}
     train = Interactions.from_frame(parts.train, user, item, value, time, **known)

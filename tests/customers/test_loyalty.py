@@ -66,7 +66,7 @@ def test_visits_are_local_days_with_summed_baskets() -> None:
     lines = pd.DataFrame(
         {
             "household_id": [1, 1, 1, 1, 2],
-            "basket_id": [10, 11, 12, 13, 14],
+            "basket_id": [10, 11, 12, 13, 11],  # two households may have counted alike
             "transaction_timestamp": pd.to_datetime(stamps),
             "sales_value": [1.0, 2.0, 4.0, 8.0, 16.0],
             "retail_disc": [0.5, 0.0, 0.0, 1.0, 0.0],

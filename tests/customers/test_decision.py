@@ -55,7 +55,7 @@ def test_without_value_nobody_and_without_cost_everybody_who_may_convert() -> No
         (lambda: profits(Y, P[:5] > 0.5, 5.0, 1.0), "one entry per household in both"),
         (lambda: profit_curve(Y, P[:5], 5.0, 1.0), "vectors of one length"),
         (lambda: profit_curve(Y, P * np.nan, 5.0, 1.0), "p finite"),
-        (lambda: profit_curve(Y, P - 0.5, 5.0, 1.0), "0 to 1"),
+        (lambda: profit_curve(Y, P - 0.5, 5.0, 1.0), "0 or more"),
         (lambda: profit_curve([], [], 5.0, 1.0), "length above 0"),
         (lambda: best_threshold(Y * np.nan, P, 5.0, 1.0), "0 or 1, and nothing is missing"),
         (lambda: best_threshold(Y + 1, P, 5.0, 1.0), "0 or 1, and nothing is missing"),

@@ -46,14 +46,14 @@ def profit_curve(y: np.ndarray, p: np.ndarray, value: float, cost: float) -> pd.
     y, value, cost
         As in `profits`.
     p : array, shape (n,)
-        Predicted probability of conversion, or another number of at least 0 that ranks the rows.
+        Predicted probability of conversion, or another number that ranks the rows.
 
     Returns
     -------
     pandas.DataFrame
         From nobody to everybody: `threshold` (contact where ``p >= threshold``: half-way between two
-        neighbouring predictions, infinite for nobody, 0 for everybody), `contacted` (rows), `profit` (dollars
-        in all).
+        neighbouring predictions, infinite for nobody, at most 0 for everybody), `contacted` (rows),
+        `profit` (dollars in all).
 
     Examples
     --------
@@ -64,17 +64,17 @@ def profit_curve(y: np.ndarray, p: np.ndarray, value: float, cost: float) -> pd.
     2        0.0          3     7.0
     """
     y, p = np.asarray(y, dtype=np.float64), np.asarray(p, dtype=np.float64)
-    if y.ndim != 1 or y.shape != p.shape or not len(p) or not ((p >= 0) & (p < np.inf)).all():
+    if y.ndim != 1 or y.shape != p.shape or not len(p) or not np.isfinite(p).all():
         shapes = f"got shapes {y.shape} and {p.shape}"
-        raise ValueError(f"y and p must be vectors of one length above 0, p finite, 0 or more; {shapes}")
+        raise ValueError(f"y and p must be vectors of one length above 0, p finite; {shapes}")
     order = np.argsort(-p, kind="stable")
     gained = np.cumsum(profits(y[order], np.ones(len(y), bool), value, cost))
     ends = np.flatnonzero(np.append(np.diff(p[order]) < 0, True))  # the last row of each group of equal p
     above, below = p[order][ends[:-1]], p[order][ends[1:]]
-    between = np.maximum((above + below) / 2, np.nextafter(below, np.inf))  # of neighbours the mean may be `below`
+    between = np.maximum((above + below) / 2, np.nextafter(below, np.inf))  # the mean may be `below`
     return pd.DataFrame(
         {
-            "threshold": np.concatenate([[np.inf], between, [0.0]]),
+            "threshold": np.concatenate([[np.inf], between, [min(0.0, p.min())]]),
             "contacted": np.append(0, ends + 1),
             "profit": np.append(0.0, gained[ends]),
         }

@@ -163,11 +163,11 @@ def test_findings_put_the_best_model_beside_what_it_has_to_beat() -> None:
 
 
 def test_answers_show_the_chosen_model_not_the_luckiest() -> None:
-    values = {"redeemed before": 0.7, "logistic regression": 0.8, "lucky": 0.9, "base rate": 0.5}
+    values = {"one feature": 0.7, "logistic regression": 0.8, "lucky": 0.9, "base rate": 0.5}
     rows = [result_row("campaign_conversion", name, "roc_auc", value, n=9) for name, value in values.items()]
     rows.append(result_row("churn", "visits", "roc_auc", 0.7, n=9))
     table = answers_table(kept(**{"05_x": rows}))
-    assert "| redeemed before: 0.700 | logistic regression: 0.800 |" in table
+    assert "| one feature: 0.700 | logistic regression: 0.800 |" in table
     assert "| visits: 0.700 | – |" in table
     assert "lucky" not in table
 

@@ -17,15 +17,19 @@ Result = TypeVar("Result")
 
 _lock = threading.Lock()
 _inside = 0  # calls under way; the first one saves the settings, the last one restores them
+_threads = 0  # torch's before the first of them
 _restore: list[Callable[[], None]] = []
 # Finding the loaded libraries takes milliseconds, setting their threads takes microseconds.
 _controller = functools.cache(lambda: ThreadpoolController().select(user_api="blas"))
 
 
 def worker_count() -> int:
-    """Return the threads to use: the cores this process may run on, or fewer where torch was told so."""
+    """Return the threads to use: the cores this process may run on, or fewer where torch was told so.
+
+    Inside `single_threaded` too: what torch is kept at meanwhile says nothing about the workers.
+    """
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, min(cores, torch.get_num_threads()))
+    return max(1, min(cores, _threads if _inside else torch.get_num_threads()))
 
 
 @contextmanager
@@ -36,10 +40,10 @@ def single_threaded() -> Iterator[None]:
     beats a product on all cores followed by a selection on one. Settings are restored on leaving, also
     when several threads are inside at once.
     """
-    global _inside
+    global _inside, _threads
     with _lock:
         if _inside == 0:
-            threads = torch.get_num_threads()
+            _threads = threads = torch.get_num_threads()
             limiter = _controller().limit(limits=1)
             _restore[:] = [limiter.restore_original_limits, lambda: torch.set_num_threads(threads)]
             torch.set_num_threads(1)
@@ -56,7 +60,7 @@ def single_threaded() -> Iterator[None]:
 
 def run(function: Callable[[Task], Result], tasks: Sequence[Task]) -> list[Result]:
     """Call the function on every task, one thread per worker; results in the order of the tasks."""
-    workers = worker_count() if len(tasks) > 1 else 1  # asked before the threads are kept at one
+    workers = worker_count() if len(tasks) > 1 else 1
     with single_threaded():
         if workers == 1:
             return [function(task) for task in tasks]

@@ -10,7 +10,7 @@ from scipy.sparse import coo_array, csr_array, csr_matrix, random_array
 from scoring_oracle import assert_ranked, brute_force, rank
 from threadpoolctl import threadpool_info
 
-from recsys_lib.scoring import TopK, host, norms, ranking, top_k, top_k_blocks
+from recsys_lib.scoring import TopK, host, norms, ranking, top_k, top_k_blocks, workers
 from recsys_lib.scoring.checks import check_count, resolve_device
 
 
@@ -336,6 +336,19 @@ def test_thread_settings_are_restored(factors, monkeypatch):
         with pytest.raises(TypeError):
             top_k(*factors, 3)
         assert settings() == before
+    finally:
+        torch.set_num_threads(before_test)
+
+
+def test_all_workers_work_also_where_the_caller_keeps_the_libraries_at_one_thread(monkeypatch):
+    monkeypatch.setattr(workers.os, "sched_getaffinity", lambda _: range(2), raising=False)
+    before_test = torch.get_num_threads()
+    try:
+        torch.set_num_threads(2)
+        meeting = threading.Barrier(2, timeout=60)
+        with workers.single_threaded():
+            assert sorted(workers.run(lambda _: meeting.wait(), range(2))) == [0, 1]
+        assert torch.get_num_threads() == 2
     finally:
         torch.set_num_threads(before_test)
 

@@ -10,9 +10,11 @@ if "PYTEST_XDIST_WORKER_COUNT" in os.environ:
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from xdist.scheduler import LoadFileScheduling
 
 from recsys_lib.course.notebooks import NAME
 from recsys_lib.files import project_root
@@ -35,6 +37,17 @@ def pytest_ignore_collect(collection_path: Path) -> bool | None:
     own = in_course and collection_path.suffix == ".ipynb" and not NAME.fullmatch(collection_path.name)
     kernels = collection_path.name == "fused.py" and find_spec("triton") is None
     return True if own or kernels else None
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadFileScheduling | None:
+    """Keep a file's tests together, but for those that execute a notebook each: any worker takes one."""
+
+    class Scheduling(LoadFileScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return nodeid if "test_every_check_tells" in nodeid else super()._split_scope(nodeid)
+
+    return Scheduling(config, log) if config.option.dist == "loadfile" else None
 
 
 @pytest.fixture(autouse=True)

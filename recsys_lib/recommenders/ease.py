@@ -55,8 +55,10 @@ class EASE(Recommender):
 
     Notes
     -----
-    The inversion runs in float64, its result is kept and used in float32. On an accelerator the inversion and
-    the products run there; MPS, which has no float64, gets an inverse computed on the host.
+    The inversion runs in float64, its result is kept and used in float32. Above 20,000 items it runs in
+    float32 throughout, unless λ is tiny: a third of the memory, and weights off by up to 1e-4 of the largest
+    (measured). On an accelerator the inversion and the products run there; MPS, which has no float64, gets an
+    inverse computed on the host.
 
     References
     ----------
@@ -81,7 +83,9 @@ class EASE(Recommender):
         self.weights_, self.inverse_ = torch.empty((0, 0)), torch.empty((0, 0))
         self.complement_ = torch.ones(train.n_items)
         if rows.shape[1] <= rows.shape[0]:
-            self.weights_ = item_weights(gram(self.inputs_), self.regularization, self._device())
+            self.weights_ = item_weights(
+                gram(self.inputs_, thrifty=True), self.regularization, self._device()
+            )
             self.inputs_ = csr_array((train.n_items, 0), dtype=np.float32)  # no longer needed
         else:
             self._fit_users()

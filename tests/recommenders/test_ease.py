@@ -23,6 +23,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from recsys_lib.data import Interactions
 from recsys_lib.recommenders.ease import EASE
 from recsys_lib.recommenders.sessions import SessionEASE, TrendEASE
+from recsys_lib.recommenders.shared import products
 from recsys_lib.recommenders.shared.products import gram
 
 
@@ -208,6 +209,19 @@ def test_scores_stay_on_an_accelerator(shape):
         for scores in (model._score(np.array([0, 5, 7])), model._fold_in(train.matrix[:3])):
             assert scores.device.type == "meta"
             assert scores.shape == (3, 20)
+
+
+@pytest.mark.parametrize(("regularization", "tolerance"), [(2.0, 1e-5), (1e-8, 0)])
+def test_of_many_items_the_matrix_is_kept_in_float32_unless_lambda_is_tiny(
+    regularization, tolerance, monkeypatch
+):
+    """Counts are exact in float32: what is inverted in float64 after all is equal to the last bit."""
+    train = interactions(60, 20)
+    model = EASE(regularization=regularization, weighting="count")
+    expected = model.fit(train).weights_.numpy()
+    monkeypatch.setattr(products, "_DOUBLE_ROWS", 19)
+    assert gram(train.matrix.T.tocsr(), thrifty=True).dtype == np.float32
+    np.testing.assert_allclose(model.fit(train).weights_.numpy(), expected, rtol=0, atol=tolerance)
 
 
 def test_a_matrix_that_does_not__before_it_is_taken(monkeypatch):

@@ -6,7 +6,7 @@ from contextlib import nullcontext
 
 import numpy as np
 import torch
-from scipy.linalg import cho_factor, lapack
+from scipy.linalg import cho_factor, get_lapack_funcs
 from scipy.sparse import csr_array
 
 from recsys_lib.recommenders.shared.arrays import Array
@@ -17,6 +17,8 @@ _COLUMNS = 64  # of a dense factor at once: 2,500 rows of them fit the second-le
 _ROWS = 256  # of a sparse factor at once: bounds the sparse result before it is made dense
 # SciPy 1.17's OpenBLAS on several threads ended in a segmentation fault at 17,000 rows, not at 15,500.
 _THREADED_ROWS = 15_000
+_DOUBLE_ROWS = 20_000  # a larger Gram matrix and its inverse would take 5 GB and more in float64
+_STEEPEST = 1e5  # the largest eigenvalue over λ, at which float32 keeps two digits in the worst case
 _DEVICE_BYTES = 2**28  # of a sparse matrix made dense on an accelerator, at a time
 warnings.filterwarnings("ignore", "Sparse CSR tensor support is in beta")  # torch would say it once to all
 
@@ -76,19 +78,27 @@ def user_counts(matrix: csr_array) -> np.ndarray:
     return np.bincount(matrix.indices, minlength=matrix.shape[1])
 
 
-def gram(rows: csr_array) -> np.ndarray:
-    """Multiply all rows with each other, shape (n_rows, n_rows), float64."""
+def gram(rows: csr_array, *, thrifty: bool = False) -> np.ndarray:
+    """Multiply all rows with each other, shape (n_rows, n_rows), float64.
+
+    With `thrifty` in float32 where they are many: a third of the memory, the inverse included.
+    """
     n, advice = rows.shape[0], "leave out rare items, or take ItemKNN(neighbors=200) or ALS"
-    check_memory(12 * n * n, f"a matrix of {n:,} × {n:,} with its inverse in float32", advice)
-    rows = rows.astype(np.float64)
+    thrifty = thrifty and n > _DOUBLE_ROWS
+    check_memory((4 if thrifty else 12) * n * n, f"a matrix of {n:,} × {n:,} with its inverse", advice)
+    rows = rows.astype(np.float32 if thrifty else np.float64)
     return sparse_product(rows, rows.T.tocsr())
 
 
 def item_weights(products: np.ndarray, regularization: float, device: torch.device) -> torch.Tensor:
     """Solve EASE for the weights between items: ``B_ji = −P_ji / P_ii`` with ``P = (G + λ I)⁻¹``.
 
-    G, the Gram matrix in float64, is overwritten; B, float32 with a diagonal of 0, lies on the device.
+    G, the Gram matrix, is overwritten; B, float32 with a diagonal of 0, lies on the device. A G in float32
+    goes on in float64 where λ is so small that rounding could be seen.
     """
+    if products.dtype == np.float32 and np.linalg.norm(products) > _STEEPEST * regularization:
+        check_memory(8 * products.size, "so small a λ needs float64, which", "take a larger one")
+        products = products.astype(np.float64)
     products[np.diag_indices_from(products)] += regularization
     weights = invert(products, device)
     weights /= -weights.diagonal()
@@ -96,14 +106,15 @@ def item_weights(products: np.ndarray, regularization: float, device: torch.devi
 
 
 def invert(matrix: np.ndarray, device: torch.device) -> Array:
-    """Invert a symmetric positive definite matrix in float64; a NumPy array comes back on the host."""
+    """Invert a symmetric positive definite matrix in its type; a NumPy array comes back on the host."""
     if device.type not in ("cpu", "mps"):
         return torch.cholesky_inverse(torch.linalg.cholesky(torch.from_numpy(matrix).to(device)))
     # SciPy's OpenBLAS and not torch's MKL, which may be several times slower. The transpose is the same
     # matrix in LAPACK's order, so nothing is copied.
     with workers.single_threaded() if len(matrix) > _THREADED_ROWS else nullcontext():
         factor, lower = cho_factor(matrix.T, lower=True, overwrite_a=True, check_finite=False)
-        inverse, _ = lapack.dpotri(factor, lower=lower, overwrite_c=True)
+        (potri,) = get_lapack_funcs(("potri",), (factor,))
+        inverse, _ = potri(factor, lower=lower, overwrite_c=True)
     for start in range(0, len(inverse), _ROWS):  # LAPACK fills one triangle
         stop = start + _ROWS
         inverse[start:stop, stop:] = inverse[stop:, start:stop].T

@@ -10,7 +10,8 @@ Run from the repository root in the benchmark environment::
 The pairs are made up: popular items and busy users as heavy-tailed as in public logs, fifty tastes. A process
 may take 18 GiB of addresses; what ends with a MemoryError, or says beforehand that it would not fit, is
 written down as that. Peak memory is the whole process with the data in it; `imported_mib` of it was there
-before the data, for torch mostly.
+before the data, for torch mostly. A row that was kept from another machine has a `note`, and a star in the
+chart.
 """
 
 from __future__ import annotations
@@ -210,16 +211,15 @@ def draw(shown: dict[str, Any]) -> None:
             "ls": "--" if name in IMPLICIT else "-",
             "marker": "o",
             "mfc": "white" if name in IMPLICIT else None,
-            "label": f"{name} ({taken['exponent']:.2f})" if "exponent" in taken else name,
+            "label": f"{name}{' *' if 'note' in taken else ''} ({taken.get('exponent', '–')})",
         }
         for ax, what in zip(axes, ("fit", "peak_mib"), strict=True):
             ax.plot([SIZES[size][2] for size in sizes], [taken[size][what] for size in sizes], **style)
     for ax, title in zip(axes, ("Seconds of a fit", "Peak memory of the process, MiB"), strict=True):
         ax.set(xscale="log", yscale="log", xlabel="pairs of user and item", title=title)
         ax.grid(alpha=0.3)
-    figure.legend(
-        *axes[0].get_legend_handles_labels(), loc="outside right", title="model (exponent of the fit)"
-    )
+    title = "model (exponent of the fit; * other cores)"
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside right", title=title)
     with atomic_path(harness.RESULTS / "growth.png") as temporary:
         figure.savefig(temporary, format="png", dpi=110)
 
@@ -244,7 +244,8 @@ def main() -> None:
             path = Path(folder) / "pairs.npz"
             save_npz(path, make_pairs(*SIZES[size]), compressed=False)
             for name in models:
-                found.setdefault(name, {})[size] = taken = measure(name, path)
+                found.setdefault(name, {}).pop("note", None)
+                found[name][size] = taken = measure(name, path)
                 print(f"{size:4} {name:36} {taken}", flush=True)
     found["machine"] = harness.machine(("numpy", "scipy", "torch", "implicit"))
     keep(found)

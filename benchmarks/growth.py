@@ -10,8 +10,8 @@ Run from the repository root in the benchmark environment::
 The pairs are made up: popular items and busy users as heavy-tailed as in public logs, fifty tastes. A process
 may take 18 GiB of addresses; what ends with a MemoryError, or says beforehand that it would not fit, is
 written down as that. Peak memory is the whole process with the data in it; `imported_mib` of it was there
-before the data, for torch mostly. A row that was kept from another machine has a `note`, and a star in the
-chart.
+before the data, for torch mostly. What was kept from another machine has a `note`, and a star in
+the chart.
 """
 
 from __future__ import annotations
@@ -206,12 +206,13 @@ def draw(shown: dict[str, Any]) -> None:
     colors = dict(zip(OURS, plt.colormaps["tab10"].colors, strict=False))
     for name, taken in shown.items():
         sizes = [size for size in SIZES if "fit" in taken.get(size, {})]
+        kept = any("note" in taken[size] for size in sizes)
         style = {
             "color": colors[name.removeprefix("implicit ")],
             "ls": "--" if name in IMPLICIT else "-",
             "marker": "o",
             "mfc": "white" if name in IMPLICIT else None,
-            "label": f"{name}{' *' if 'note' in taken else ''} ({taken.get('exponent', '–')})",
+            "label": f"{name}{' *' if kept else ''} ({taken.get('exponent', '–')})",
         }
         for ax, what in zip(axes, ("fit", "peak_mib"), strict=True):
             ax.plot([SIZES[size][2] for size in sizes], [taken[size][what] for size in sizes], **style)
@@ -244,8 +245,7 @@ def main() -> None:
             path = Path(folder) / "pairs.npz"
             save_npz(path, make_pairs(*SIZES[size]), compressed=False)
             for name in models:
-                found.setdefault(name, {}).pop("note", None)
-                found[name][size] = taken = measure(name, path)
+                found.setdefault(name, {})[size] = taken = measure(name, path)
                 print(f"{size:4} {name:36} {taken}", flush=True)
     found["machine"] = harness.machine(("numpy", "scipy", "torch", "implicit"))
     keep(found)

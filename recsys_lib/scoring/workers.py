@@ -29,7 +29,8 @@ def worker_count() -> int:
     Inside `single_threaded` too: what torch is kept at meanwhile says nothing about the workers.
     """
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, min(cores, _threads if _inside else torch.get_num_threads()))
+    with _lock:
+        return max(1, min(cores, _threads if _inside else torch.get_num_threads()))
 
 
 @contextmanager
@@ -43,9 +44,9 @@ def single_threaded() -> Iterator[None]:
     global _inside, _threads
     with _lock:
         if _inside == 0:
-            _threads = threads = torch.get_num_threads()
+            _threads = torch.get_num_threads()
             limiter = _controller().limit(limits=1)
-            _restore[:] = [limiter.restore_original_limits, lambda: torch.set_num_threads(threads)]
+            _restore[:] = [limiter.restore_original_limits, lambda: torch.set_num_threads(_threads)]
             torch.set_num_threads(1)
         _inside += 1
     try:

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -221,7 +222,9 @@ def test_of_many_items_the_matrix_is_kept_in_float32_unless_lambda_is_tiny(
     expected = model.fit(train).weights_.numpy()
     monkeypatch.setattr(products, "_DOUBLE_ROWS", 19)
     assert gram(train.matrix.T.tocsr(), thrifty=True).dtype == np.float32
-    np.testing.assert_allclose(model.fit(train).weights_.numpy(), expected, rtol=0, atol=tolerance)
+    found = model.fit(train).weights_.numpy()
+    np.testing.assert_allclose(found, expected, rtol=0, atol=tolerance)
+    assert (found != expected).any() == (tolerance > 0)  # by the last bits, where float32 was used
 
 
 def test_a_matrix_that_does_not__before_it_is_taken(monkeypatch):
@@ -229,6 +232,13 @@ def test_a_matrix_that_does_not__before_it_is_taken(monkeypatch):
     refused = r"500,000 × 500,000 .* takes 3,000,000,000,000 bytes, and [\d,]+ are free: leave out"
     with pytest.raises(MemoryError, match=refused):
         gram(wide)
+    with pytest.raises(MemoryError, match=refused.replace("3,000", "1,000")):
+        gram(wide, thrifty=True)
+    monkeypatch.setattr(
+        "recsys_lib.recommenders.shared.checks.psutil.virtual_memory", lambda: SimpleNamespace(available=799)
+    )
+    with pytest.raises(MemoryError, match="so small a λ needs float64, which takes 800 bytes"):
+        products.item_weights(np.eye(10, dtype=np.float32), 1e-6, torch.device("cpu"))
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux bounds a process's addresses")

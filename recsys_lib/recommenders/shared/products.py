@@ -18,7 +18,7 @@ _ROWS = 256  # of a sparse factor at once: bounds the sparse result before it is
 # SciPy 1.17's OpenBLAS on several threads ended in a segmentation fault at 17,000 rows, not at 15,500.
 _THREADED_ROWS = 15_000
 _DOUBLE_ROWS = 20_000  # a larger Gram matrix and its inverse would take 5 GB and more in float64
-_STEEPEST = 1e5  # the largest eigenvalue over λ, at which float32 keeps two digits in the worst case
+_STEEPEST = 1e5  # ‖G‖ / λ up to which float32 keeps two digits even in the worst case
 _DEVICE_BYTES = 2**28  # of a sparse matrix made dense on an accelerator, at a time
 warnings.filterwarnings("ignore", "Sparse CSR tensor support is in beta")  # torch would say it once to all
 
